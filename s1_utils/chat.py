@@ -1,0 +1,72 @@
+"""Thinking formats: the markers of a model family, and the training text built with them.
+
+Knows tokenizers and chat templates; knows nothing about engines or why thinking ends.
+Source: s1 section 3 and data/tokenization.py (facts: training text `<|im_start|>think … <|im_start|>answer …`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from s1_utils.budget_forcing import Ids, Markers
+from s1_utils.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a model marks its thinking, as text."""
+
+    thinking_start: str
+    thinking_end: str
+    end_markers: tuple[str, ...]
+    answer_prefix: str
+    turn_end: str
+
+
+S1 = Format(
+    thinking_start="<|im_start|>think\n",
+    thinking_end="<|im_start|>answer",
+    end_markers=("\n<|im_start|>", "<|im_start|>", "\n<|im_end|>", "<|im_end|>"),
+    answer_prefix="\nFinal Answer:",
+    turn_end="<|im_end|>",
+)
+
+
+def encode(tokenizer: Any, text: str) -> Ids:
+    """Token ids of `text`, without any special token the tokenizer might add."""
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def encode_markers(tokenizer: Any, fmt: Format = S1) -> Markers:
+    """`fmt` as token ids. Raises StudyError if a marker doesn't survive encoding and decoding."""
+    for text in (fmt.thinking_start, fmt.thinking_end, *fmt.end_markers, fmt.turn_end):
+        if tokenizer.decode(encode(tokenizer, text)) != text:
+            raise StudyError(f"This tokenizer can't encode the marker {text!r}: choose a format it knows.")
+    newline_ids = (
+        token_id
+        for token, token_id in tokenizer.get_vocab().items()
+        if tokenizer.convert_tokens_to_string([token]).endswith("\n")
+    )
+    return Markers(
+        end_markers=tuple(encode(tokenizer, marker) for marker in fmt.end_markers),
+        thinking_end=encode(tokenizer, fmt.thinking_end),
+        answer_prefix=encode(tokenizer, fmt.answer_prefix),
+        newline=encode(tokenizer, "\n"),
+        ends_in_newline=frozenset(newline_ids),
+        turn_ends=(encode(tokenizer, fmt.turn_end), encode(tokenizer, "<|im_start|>")),
+    )
+
+
+def write_prompt(tokenizer: Any, question: str, system_prompt: str) -> str:
+    """The chat text up to the assistant's header; an empty system prompt leaves the template's own."""
+    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    messages = [*system, {"role": "user", "content": question}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def write_completion(thinking: str, attempt: str, fmt: Format = S1) -> str:
+    """What a model is trained to write after the assistant's header: thinking, answer, end of turn."""
+    answer = attempt.strip()
+    answer = answer if "Answer:" in answer else f"Answer: {answer}"
+    return f"{fmt.thinking_start}{thinking.strip()}\n{fmt.thinking_end}\n{answer}{fmt.turn_end}"

@@ -1,0 +1,115 @@
+"""From tables of generations and grades to tidy curves with intervals.
+
+Knows the columns of the study's tables and the statistics of `scaling`; knows no plots and no engines.
+Every curve is a plain table: one row a point, accuracy as a share with its 95 % paired-bootstrap interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from s1_utils import scaling
+
+KEYS = ["model", "control", "budget", "waits"]
+
+
+def join_grades(generations: pd.DataFrame, grades: pd.DataFrame) -> pd.DataFrame:
+    """Generations with their grade; what has no extracted answer counts as wrong."""
+    keys = ["model", "question_id", "sample", "setting"]
+    joined = generations.merge(grades[[*keys, "extracted", "correct"]], on=keys, validate="one_to_one")
+    return joined.assign(correct=joined["correct"].fillna(False).astype(bool))
+
+
+def summarise_settings(graded: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
+    """One row a model and setting: mean thinking tokens, accuracy, low, high, n.
+
+    The same resampled questions are used for every row, so that differences between rows are paired.
+    """
+    rows = []
+    order = sorted(graded["question_id"].unique())
+    weights = scaling.resample(len(order), resamples, seed)
+    for key, group in graded.groupby(KEYS, sort=False):
+        by_question = group.groupby("question_id")[["correct", "thinking_tokens"]].mean().reindex(order)
+        interval = scaling.bootstrap_mean(by_question["correct"], weights)
+        tokens = round(float(by_question["thinking_tokens"].mean()), 3)
+        values = [round(v, 6) for v in (interval.value, interval.low, interval.high)]
+        rows.append((*key, tokens, *values, len(order)))
+    return pd.DataFrame(rows, columns=[*KEYS, "thinking_tokens", "accuracy", "low", "high", "n"])
+
+
+def compare_settings(
+    graded: pd.DataFrame, pairs: Sequence[tuple[tuple[str, str], tuple[str, str]]], *, resamples: int, seed: int
+) -> pd.DataFrame:
+    """Each pair ((model, setting), (model, setting)) as a difference in accuracy, second minus first, both ways tested.
+
+    Columns: before, after, difference (share) with paired-bootstrap low and high, gained, lost, p (exact McNemar),
+    detectable (smallest difference found with power 0.8) and n.
+    """
+    order = sorted(graded["question_id"].unique())
+    weights = scaling.resample(len(order), resamples, seed)
+    right = {
+        key: group.set_index("question_id")["correct"].reindex(order).tolist()
+        for key, group in graded[graded["sample"] == 0].groupby(["model", "setting"])
+    }
+    rows = []
+    for before, after in pairs:
+        x, y = right[before], right[after]
+        interval = scaling.bootstrap_mean([int(b) - int(a) for a, b in zip(x, y, strict=True)], weights)
+        gained, lost, p = scaling.compare_paired(x, y)
+        detectable = scaling.find_detectable_effect(len(order), max(gained + lost, 1) / len(order))
+        names = (" ".join(before), " ".join(after))
+        rows.append((*names, interval.value, interval.low, interval.high, gained, lost, p, detectable, len(order)))
+    columns = ["before", "after", "difference", "low", "high", "gained", "lost", "p", "detectable", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def judge_difference(row: pd.Series) -> str:
+    """The verdict on one comparison: higher, lower, or underpowered where nothing was detected."""
+    if row["low"] > 0 or row["high"] < 0:
+        return "higher" if row["difference"] > 0 else "lower"
+    return f"underpowered (could detect {100 * row['detectable']:.0f} points)"
+
+
+def summarise_votes(
+    graded: pd.DataFrame, questions: pd.DataFrame, ks: Sequence[int], *, resamples: int, seed: int
+) -> pd.DataFrame:
+    """maj@k and pass@k over all subsets of k of the samples, against the tokens that k samples cost."""
+    gold = questions.set_index("question_id")["answer"]
+    per_question = []
+    for question_id, group in graded.groupby("question_id"):
+        votes = group["extracted"].where(group["extracted"].notna(), None).value_counts(dropna=False)
+        counts = {None if pd.isna(answer) else str(answer): int(n) for answer, n in votes.items()}
+        n_right = int(group["correct"].sum())
+        for k in ks:
+            majority = scaling.expect_majority(counts, str(gold[question_id]), k)
+            best = scaling.expect_pass(n_right, len(group), k)
+            per_question.append((question_id, k, majority, best, k * group["thinking_tokens"].mean()))
+    table = pd.DataFrame(per_question, columns=["question_id", "k", "majority", "pass", "thinking_tokens"])
+    weights = scaling.resample(table["question_id"].nunique(), resamples, seed)
+    rows = []
+    for k, group in table.groupby("k"):
+        for measure in ("majority", "pass"):
+            interval = scaling.bootstrap_mean(group[measure], weights)
+            values = [round(v, 6) for v in (interval.value, interval.low, interval.high)]
+            rows.append((measure, k, round(float(group["thinking_tokens"].mean()), 3), *values, len(group)))
+    return pd.DataFrame(rows, columns=["method", "k", "thinking_tokens", "accuracy", "low", "high", "n"])
+
+
+def measure_curve(curve: pd.DataFrame) -> dict[str, float]:
+    """Control, Scaling (points per doubling of thinking tokens) and Performance of the rows of one control."""
+    return {
+        "control": scaling.measure_control(curve["thinking_tokens"], curve["budget"]),
+        "scaling": scaling.measure_scaling(curve["thinking_tokens"], curve["accuracy"]),
+        "performance": scaling.measure_performance(curve["accuracy"]),
+        "runs": len(curve),
+    }
+
+
+def find_chance(questions: pd.DataFrame) -> float:
+    """Mean of 1 / number of options; 0 for questions without options."""
+    from s1_utils.puzzles import read_puzzle
+
+    puzzles = [read_puzzle(metadata) for metadata in questions["metadata"]]
+    return sum(1 / len(puzzle.options) if puzzle else 0.0 for puzzle in puzzles) / len(puzzles)

@@ -1,0 +1,52 @@
+"""Engines drive policies over a model; each engine is one file with the same `run(rows)`.
+
+Knows what a row is and how a decode ends; knows nothing about why a token is forced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from s1_utils.budget_forcing import Ids, Policy
+
+
+@dataclass(frozen=True)
+class Row:
+    """One generation to run: `seed` fixes its samples whatever the batch; temperature 0 is greedy."""
+
+    prompt_ids: Ids
+    policy: Policy
+    seed: int = 0
+    temperature: float = 0.0
+
+
+def match_stop(ids: Sequence[int], stops: Sequence[Ids]) -> Ids:
+    """The longest of `stops` that `ids` ends with, or ()."""
+    return max((stop for stop in stops if tuple(ids[-len(stop) :]) == stop), key=len, default=())
+
+
+def count_pending(ids: Sequence[int], stops: Sequence[Ids]) -> int:
+    """How many trailing `ids` may still turn out to be the beginning of a stop."""
+    longest = 0
+    for stop in stops:
+        for n in range(min(len(stop) - 1, len(ids)), longest, -1):
+            if tuple(ids[-n:]) == stop[:n]:
+                longest = n
+                break
+    return longest
+
+
+def check_decode(ids: Sequence[int], max_tokens: int, stops: Sequence[Ids]) -> tuple[int, Ids] | None:
+    """Whether a decode that produced `ids` is over: (ids to keep, stop dropped), or None to go on.
+
+    The first stop to be complete ends it, whatever `max_tokens`: a marker that begins within `max_tokens` counts as
+    natural even if it is completed beyond, one that begins beyond is a cut.
+    """
+    stop = match_stop(ids, stops)
+    if stop:
+        kept = len(ids) - len(stop)
+        return (kept, stop) if kept < max_tokens else (max_tokens, ())
+    if len(ids) - count_pending(ids, stops) >= max_tokens:
+        return max_tokens, ()
+    return None

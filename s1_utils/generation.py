@@ -1,0 +1,202 @@
+"""Generations of a model on questions, journalled by fixed groups.
+
+Joins chat formats, policies and an engine into rows of the `generations` table; knows nothing about grading. A group
+of questions is always computed whole, because floating-point results depend on the batch they were computed in: so a
+resumed run equals an undisturbed one byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from s1_utils import chat, models
+from s1_utils.budget_forcing import Generation, Ids, Markers, Setting, force_budget
+from s1_utils.engines import Row
+from s1_utils.errors import StudyError
+from s1_utils.grading import extract_answer, grade_answer
+from s1_utils.progress import track
+from s1_utils.sources import derive_seed
+from s1_utils.store import Journal
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A loaded model that can be asked: an engine, its tokenizer, its markers and its window in tokens."""
+
+    engine: Any
+    tokenizer: Any
+    markers: Markers
+    window: int
+    system_prompt: str
+
+    def encode_prompt(self, question: str, examples: str = "") -> Ids:
+        """Prompt ids up to and including the start of thinking; `examples` goes before the question."""
+        text = chat.write_prompt(self.tokenizer, examples + question, self.system_prompt)
+        return chat.encode(self.tokenizer, text + chat.S1.thinking_start)
+
+    def encode(self, text: str) -> Ids:
+        return chat.encode(self.tokenizer, text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids))
+
+
+def load_writer(folder: Path, system_prompt: str) -> Writer:
+    """The model of `folder` on the transformers engine."""
+    from s1_utils.engines.transformers import TransformersEngine
+
+    model, tokenizer = models.load_model(folder)
+    engine = TransformersEngine(model, pad_id=tokenizer.pad_token_id)
+    return Writer(
+        engine, tokenizer, chat.encode_markers(tokenizer), model.config.max_position_embeddings, system_prompt
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """One generation asked for; `sample` and `seed` tell repeated ones of a question apart."""
+
+    question_id: str
+    prompt_ids: Ids
+    sample: int
+    seed: int
+
+
+def make_tasks(writer: Writer, questions: pd.DataFrame, *, samples: int = 1, seed: int = 0) -> list[Task]:
+    """Tasks in the order of `questions`, samples of a question side by side."""
+    tasks = []
+    for row in questions.itertuples():
+        ids = writer.encode_prompt(row.question)
+        tasks += [Task(row.question_id, ids, s, derive_seed(seed, row.question_id, s)) for s in range(samples)]
+    return tasks
+
+
+def generate(
+    writer: Writer,
+    tasks: Sequence[Task],
+    settings: Sequence[Setting],
+    journal: Journal,
+    *,
+    label: str,
+    wait_text: str = "",
+    max_answer_tokens: int,
+    temperature: float = 0.0,
+    group_size: int,
+) -> pd.DataFrame:
+    """The `generations` table: one row a task and setting. Groups found in `journal` are not computed again.
+
+    `label` names the model in the journal and the table. Raises StudyError if a prompt, its longest thinking and its
+    answer don't fit the model's window.
+    """
+    wait_ids = writer.encode(wait_text)
+    _check_window(writer, tasks, settings, max_answer_tokens)
+
+    def run_group(group: Sequence[Task]) -> list[dict[str, Any]]:
+        rows = []
+        for task in group:
+            policy = force_budget(writer.markers, settings, wait_ids=wait_ids, max_answer_tokens=max_answer_tokens)
+            rows.append(Row(task.prompt_ids, policy, task.seed, temperature))
+        ran = writer.engine.run(rows)
+        return [record for task, out in zip(group, ran, strict=True) for record in _describe(writer, task, out)]
+
+    records = list(run_groups(tasks, run_group, journal, label=label, group_size=group_size))
+    return pd.DataFrame(records).assign(model=label, wait_text=wait_text)
+
+
+def run_groups(
+    tasks: Sequence[Task],
+    run_group: Callable[[Sequence[Task]], list[dict[str, Any]]],
+    journal: Journal,
+    *,
+    label: str,
+    group_size: int,
+) -> Iterator[dict[str, Any]]:
+    """The records of every task, group by group, from the journal where they are there."""
+    starts = range(0, len(tasks), group_size)
+    for start in track(starts, label):
+        name = f"{label}/{start // group_size}"
+        if name not in journal:
+            journal.add(name, run_group(tasks[start : start + group_size]))
+        yield from journal.records[name]
+
+
+def sweep(
+    folder: Path,
+    questions: pd.DataFrame,
+    settings: Sequence[Setting],
+    journal: Journal,
+    params: Any,
+    *,
+    label: str,
+    system_prompt: str,
+    samples: int = 1,
+    temperature: float = 0.0,
+) -> pd.DataFrame:
+    """`generate` for the model of `folder` on `questions`, settings of one pass.
+
+    `params` has seed, wait_text, max_answer_tokens and group_size.
+    """
+    writer = load_writer(folder, system_prompt)
+    return generate(
+        writer,
+        make_tasks(writer, questions, samples=samples, seed=params.seed),
+        settings,
+        journal,
+        label=label,
+        wait_text=params.wait_text,
+        max_answer_tokens=params.max_answer_tokens,
+        temperature=temperature,
+        group_size=params.group_size,
+    )
+
+
+def _describe(writer: Writer, task: Task, out: Generation) -> Iterable[dict[str, Any]]:
+    for point in out.points:
+        thinking_ids = out.thinking_ids[: point.thinking_tokens]
+        prefix = chat.S1.answer_prefix.strip() if point.finish == "forced" else ""
+        yield {
+            "question_id": task.question_id,
+            "sample": task.sample,
+            "setting": f"{point.setting.control}:{point.setting.budget}:{point.setting.waits}",
+            "control": point.setting.control,
+            "budget": point.setting.budget,
+            "waits": point.setting.waits,
+            "seed": task.seed,
+            "thinking_ids": list(thinking_ids),
+            "answer_ids": list(point.answer_ids),
+            "thinking": writer.decode(thinking_ids),
+            "answer": prefix + writer.decode(point.answer_ids),
+            "thinking_tokens": point.thinking_tokens,
+            "answer_tokens": len(point.answer_ids),
+            "events": json.dumps(point.events),
+            "finish": f"{point.finish}/{point.answer_finish}",
+        }
+
+
+def _check_window(writer: Writer, tasks: Sequence[Task], settings: Sequence[Setting], max_answer_tokens: int) -> None:
+    longest = max((len(task.prompt_ids) for task in tasks), default=0)
+    thinking = max(setting.budget for setting in settings)
+    closing = 1 + len(writer.markers.thinking_end) + len(writer.markers.answer_prefix)
+    need = longest + thinking + closing + max_answer_tokens
+    if need > writer.window:
+        raise StudyError(
+            f"The longest prompt ({longest} tokens), {thinking} thinking tokens and an answer of {max_answer_tokens} "
+            f"need {need} positions, but the model has {writer.window}: lower the budget or shorten the questions."
+        )
+
+
+def grade_generations(generations: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
+    """The `grades` table: one row a generation, by the exact grader. Generations stay as they are."""
+    keys = ["model", "question_id", "sample", "setting"]
+    gold = questions.set_index("question_id")[["answer", "answer_type"]]
+    joined = generations[[*keys, "answer"]].join(gold, on="question_id", rsuffix="_gold")
+    extracted = [extract_answer(a, t) for a, t in zip(joined["answer"], joined["answer_type"], strict=True)]
+    golds = zip(extracted, joined["answer_gold"], joined["answer_type"], strict=True)
+    correct = [grade_answer(e, g, t) for e, g, t in golds]
+    return joined[keys].assign(grader="exact", extracted=extracted, correct=pd.array(correct, dtype="boolean"))

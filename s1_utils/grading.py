@@ -1,0 +1,49 @@
+"""Extracting an answer from model text and deciding whether it equals the gold answer.
+
+Extraction never sees gold; knows nothing about who wrote the text. What can't be decided here is None, not wrong.
+Source: s1 section 4.1 (deviation: the original's grader sees the gold answer while extracting, and guesses "A").
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+LONGEST_ANSWER = 200
+_MARKED = re.compile(r"\b(?:final\s+)?answer\s*(?:is\b\s*:?|:)\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
+
+
+def extract_answer(text: str, answer_type: str = "choice") -> str | None:
+    """What follows the last "Answer:", "Final Answer:" or "answer is" on its line; None if there is nothing.
+
+    Without such a mark, the last number of the text answers an integer question, and a text of one to three words
+    any other.
+    """
+    matches = list(_MARKED.finditer(text))
+    if not matches and answer_type == "integer":
+        return next(reversed(_NUMBER.findall(text)), None)
+    if not matches:
+        return text.strip().rstrip(".") or None if len(text.split()) <= 3 else None
+    rest = text[matches[-1].end() :].strip()
+    line = rest.splitlines()[0] if rest else ""
+    return line[:LONGEST_ANSWER].rstrip(" .*$").lstrip(" *$") or None
+
+
+def grade_answer(extracted: str | None, gold: str | None, answer_type: str) -> bool | None:
+    """Whether `extracted` equals `gold`. None if there is no gold, or if this type needs another grader.
+
+    "choice": the same label. "integer": the same number, which must be the only one in the answer.
+    """
+    if gold is None or answer_type not in ("choice", "integer"):
+        return None
+    if extracted is None:
+        return False
+    if answer_type == "choice":
+        return extracted == gold
+    numbers = _find_numbers(extracted)
+    return len(numbers) == 1 and numbers == _find_numbers(gold)
+
+
+def _find_numbers(text: str) -> set[Decimal]:
+    return {Decimal(number.replace(",", "")) for number in _NUMBER.findall(text)}

@@ -1,0 +1,228 @@
+"""The strict reader of a notebook's parameters cell; one frozen model per notebook.
+
+Papermill only warns about a misspelt parameter and hands on YAML's `1e-5` as a string; this reader refuses the first
+and converts the second. Knows names, types and bounds, and the YAML of a profile; knows no stage and no engine.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from s1_utils import paths
+from s1_utils.errors import StudyError
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?$")]
+
+UNKEYED = {"profile", "run_name", "force"}
+
+
+class StageParams(BaseModel):
+    """What every notebook takes: where it writes, whether it may rebuild, and the seed of the run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    notebook: str = Field(default="", exclude=True)
+    profile: Name = "laptop"
+    run_name: Name = ""
+    force: bool = False
+    seed: Count = 0
+
+    def result_params(self) -> dict[str, Any]:
+        """The parameters that a result depends on."""
+        return self.model_dump(mode="json", exclude=UNKEYED)
+
+    def find_run(self) -> str:
+        """The run this belongs to: run_name, else the profile if nothing was changed, else a name of its own."""
+        if self.run_name:
+            return self.run_name
+        if self.result_params() == load_profile(type(self), self.profile).result_params():
+            return self.profile
+        from s1_utils.store import hash_json
+
+        return f"{self.profile}-{hash_json(self.result_params())[:8]}"
+
+
+class CollectParams(StageParams):
+    notebook: str = Field(default="01_collect", exclude=True)
+    model: str = "smollm2-135m-instruct"
+    system_prompt: str = "Think, then answer."
+    sources: list[str] = ["puzzles", "champ"]
+    questions_per_family: Positive = 1600
+    dev_questions: Positive = 100
+    test_questions: Positive = 320
+    ngram: Positive = 8
+    give_up: Share = 0.6
+    slip: Share = 0.02
+    check: Share = 0.4
+
+
+class FilterParams(StageParams):
+    notebook: str = Field(default="02_filter", exclude=True)
+    max_train_tokens: Positive = 256
+    pool_size: Positive = 600
+    askings: Positive = 3
+    worked_examples: Positive = 2
+    solver_tokens: Positive = 48
+    subset_size: Positive = 200
+    group_size: Positive = 64
+
+
+class SftParams(StageParams):
+    notebook: str = Field(default="03_sft", exclude=True)
+    subset: str = "s1K"
+    epochs: Positive = 3
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
+    warmup: Share = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    adam_beta2: Share = 0.95
+    batch_size: Positive = 4
+    max_length: Positive = 256
+    checkpoint_steps: Positive = 25
+
+
+class SequentialParams(StageParams):
+    notebook: str = Field(default="04_sequential_scaling", exclude=True)
+    split: str = "test"
+    questions: Positive = 320
+    budgets: list[Count] = [0, 8, 16, 32, 64, 96]
+    base_budgets: list[Count] = [0, 16, 32, 64]
+    waits: list[Count] = [0, 1, 2, 4]
+    wait_text: str = " Wait,"
+    max_thinking: Positive = 144
+    max_answer_tokens: Positive = 8
+    group_size: Positive = 64
+    resamples: Positive = 10000
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.wait_text and any(self.waits):
+            raise ValueError("wait_text must not be empty when waits are asked for")
+        if not self.budgets or not self.base_budgets:
+            raise ValueError("budgets and base_budgets need at least one number each")
+        return self
+
+
+class ParallelParams(StageParams):
+    notebook: str = Field(default="05_parallel_scaling", exclude=True)
+    split: str = "test"
+    questions: Positive = 100
+    samples: Positive = 8
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    wait_text: str = " Wait,"
+    max_thinking: Positive = 144
+    max_answer_tokens: Positive = 8
+    group_size: Positive = 96
+    resamples: Positive = 10000
+
+
+class AblationParams(StageParams):
+    notebook: str = Field(default="06_ablations", exclude=True)
+    subsets: list[str] = ["s1K", "random", "diverse", "longest", "full"]
+    subset_size: Positive = 60
+    full_factor: Positive = 3
+    seeds: list[Count] = [0]
+    split: str = "test"
+    questions: Positive = 160
+    budget: Positive = 64
+    epochs: Positive = 2
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
+    warmup: Share = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    adam_beta2: Share = 0.95
+    batch_size: Positive = 4
+    max_length: Positive = 256
+    checkpoint_steps: Positive = 25
+    wait_text: str = " Wait,"
+    max_answer_tokens: Positive = 8
+    group_size: Positive = 80
+    resamples: Positive = 10000
+
+
+class FigureParams(StageParams):
+    notebook: str = Field(default="07_figures", exclude=True)
+
+
+MODELS: tuple[type[StageParams], ...] = (
+    CollectParams,
+    FilterParams,
+    SftParams,
+    SequentialParams,
+    ParallelParams,
+    AblationParams,
+    FigureParams,
+)
+P = TypeVar("P", bound=StageParams)
+
+
+# ------------------------------------------------------------------ reading
+
+
+def read_params(model: type[P], namespace: dict[str, Any]) -> P:
+    """The parameters of a running notebook, from its `globals()`.
+
+    Raises StudyError for a name that `model` doesn't have (with the nearest one) and for a wrong type or value.
+    """
+    names = _find_assigned(namespace.get("In", []))
+    return validate_params(model, {name: namespace[name] for name in names if name in namespace})
+
+
+def validate_params(model: type[P], values: dict[str, Any]) -> P:
+    """`values` as a `model`; raises StudyError naming every unknown or wrong parameter."""
+    known = [name for name in model.model_fields if name != "notebook"]
+    problems = []
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            problems.append(f"unknown parameter {name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    if not problems:
+        try:
+            return model(**values)
+        except ValidationError as error:
+            problems = [_explain(item, values) for item in error.errors()]
+    raise StudyError(f"{model.model_fields['notebook'].default}: {'; '.join(problems)}.")
+
+
+def _explain(item: Any, values: dict[str, Any]) -> str:
+    if not item["loc"]:
+        return str(item["msg"]).removeprefix("Value error, ")
+    name = str(item["loc"][0])
+    return f"parameter {name} = {values.get(name)!r}: {item['msg'].lower()}"
+
+
+def _find_assigned(cells: list[str]) -> list[str]:
+    """Names assigned in the cells that papermill or the notebook marks as parameters."""
+    names: dict[str, None] = {}
+    for cell in cells:
+        if cell.lstrip().startswith("# Parameters"):
+            for node in ast.parse(cell).body:
+                targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+                names.update({target.id: None for target in targets if isinstance(target, ast.Name)})
+    return list(names)
+
+
+def find_profiles() -> list[str]:
+    return sorted(folder.name for folder in paths.PARAMS.iterdir() if any(folder.glob("0*.yaml")))
+
+
+def find_yaml(model: type[StageParams], profile: str, variant: str = "") -> Path:
+    """The YAML of one notebook in one profile; raises StudyError for a profile that doesn't exist."""
+    name = ".".join(part for part in (model.model_fields["notebook"].default, variant) if part)
+    path = paths.PARAMS / profile / f"{name}.yaml"
+    if not path.exists():
+        raise StudyError(f"No {path.relative_to(paths.ROOT)}: profiles are {', '.join(find_profiles())}.")
+    return path
+
+
+def load_profile(model: type[P], profile: str, variant: str = "") -> P:
+    """The parameters of `model`'s notebook as a profile's YAML gives them."""
+    path = find_yaml(model, profile, variant)
+    return validate_params(model, yaml.safe_load(path.read_text("utf-8")) or {})

@@ -1,0 +1,87 @@
+"""The small tables that figures are drawn from, and the results table of the README.
+
+Knows which stage computed which table; knows nothing about how figures look.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from s1_utils.errors import StudyError
+from s1_utils.store import Stage, write_atomically
+
+MARKERS = ("<!-- results -->", "<!-- /results -->")
+
+
+def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
+    """figure → its tidy table, from the finished stages that `stage` reads."""
+    sequential = json.loads((stage.upstream["04_sequential_scaling"] / "manifest.json").read_text("utf-8"))
+    chance = round(sequential["chance"], 6)
+    curve = stage.read("06_ablations", "curve")
+    forced = curve[curve["control"] == "budget"].assign(subset=lambda table: table["model"].str.split("/").str[0])
+    sizes = stage.read("06_ablations", "subsets").groupby("subset").size()
+    return {
+        "funnel": stage.read("02_filter", "funnel"),
+        "training": stage.read("03_sft", "training").round(5),
+        "sequential": stage.read("04_sequential_scaling", "curve").assign(chance=chance),
+        "waits": stage.read("04_sequential_scaling", "waits").round(6),
+        "measures": stage.read("04_sequential_scaling", "measures").round(4),
+        "parallel": stage.read("05_parallel_scaling", "curve").assign(chance=chance),
+        "ablations": forced.assign(examples=forced["subset"].map(sizes), chance=chance),
+        "ablation_differences": stage.read("06_ablations", "differences").round(6),
+    }
+
+
+def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    for name, table in tables.items():
+        with write_atomically(folder / f"{name}.csv") as path:
+            table.to_csv(path, index=False, lineterminator="\n")
+
+
+def find_stamp(stage: Stage) -> str:
+    """What to write across the figures of a run that is no experiment."""
+    name = stage.read_json("01_collect", "model")["name"]
+    return "SMOKE RUN: random weights" if name.startswith("random-") else ""
+
+
+def write_markdown(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The results table: accuracy in % with its 95 % interval, and the notebook each row comes from."""
+    lines = [
+        "| result | accuracy % [95 %] | thinking tokens | n | notebook |",
+        "|---|--:|--:|--:|---|",
+        f"| guessing | {100 * tables['sequential']['chance'].iloc[0]:.1f} | 0 | | |",
+    ]
+    for row in tables["sequential"].itertuples():
+        name = "SFT" if row.model == "SFT" else "base model"
+        ends = "natural end" if row.waits == 0 else f"“Wait” ×{row.waits}"
+        setting = f"forced budget {row.budget}" if row.control == "budget" else ends
+        lines.append(_write_row(f"{name}, {setting}", row, "04"))
+    for row in tables["parallel"].query("method == 'majority'").itertuples():
+        lines.append(_write_row(f"SFT, majority of {row.k:.0f}", row, "05"))
+    for row in tables["ablations"].itertuples():
+        label = f"trained on {row.examples} {row.subset}, forced budget {row.budget}"
+        lines.append(_write_row(label, row, "06"))
+    return "\n".join(lines)
+
+
+def _write_row(label: str, row: object, notebook: str) -> str:
+    accuracy, low, high = (100 * getattr(row, name) for name in ("accuracy", "low", "high"))
+    tokens, n = row.thinking_tokens, row.n  # type: ignore[attr-defined]
+    return f"| {label} | {accuracy:.1f} [{low:.1f}, {high:.1f}] | {tokens:.0f} | {n} | {notebook} |"
+
+
+def update_readme(data: Path, readme: Path) -> None:
+    """Put the results table of the CSV files in `data` between the README's markers."""
+    tables = {path.stem: pd.read_csv(path) for path in sorted(data.glob("*.csv"))}
+    text = readme.read_text("utf-8")
+    if not all(marker in text for marker in MARKERS):
+        raise StudyError(f"{readme} lacks the markers {' '.join(MARKERS)}: put them where the results belong.")
+    before, rest = text.split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    table = f"{before}{MARKERS[0]}\n{write_markdown(tables)}\n{MARKERS[1]}{after}"
+    with write_atomically(readme) as path:
+        path.write_text(table, "utf-8")

@@ -1,0 +1,115 @@
+"""The statistics of test-time scaling: the paper's three measures, votes, intervals and paired tests.
+
+Knows arrays of correctness; knows no models and no plots. Shapes: Q questions, S samples.
+Source: s1 section 3.2 for Control, Scaling and Performance (Scaling is published per doubling of thinking tokens).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resample(n_questions: int, resamples: int, seed: int) -> np.ndarray:
+    """Bootstrap weights over questions, [resamples, Q], each row summing to 1; the same for all paired systems."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_questions, np.full(n_questions, 1 / n_questions), size=resamples) / n_questions
+
+
+def bootstrap_mean(values_Q: Sequence[float], weights_RQ: np.ndarray) -> Interval:
+    """The mean over questions with its percentile bootstrap interval; differences of systems are paired this way."""
+    values = np.asarray(values_Q, dtype=float)
+    low, high = np.percentile(weights_RQ @ values, [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def compare_paired(before_Q: Sequence[bool], after_Q: Sequence[bool]) -> tuple[int, int, float]:
+    """(wrong → right, right → wrong, exact two-sided p) of two systems on the same questions."""
+    pairs = Counter(zip(map(bool, before_Q), map(bool, after_Q), strict=True))
+    gained, lost = pairs[False, True], pairs[True, False]
+    n = gained + lost
+    tail = sum(math.comb(n, i) for i in range(min(gained, lost) + 1)) / 2**n if n else 1.0
+    return gained, lost, min(1.0, 2 * tail)
+
+
+def find_detectable_effect(n_questions: int, discordant: float, *, power: float = 0.8) -> float:
+    """The smallest difference in accuracy a paired test of `n_questions` detects with `power` at 5 %, two-sided.
+
+    `discordant`: share of questions the two systems decide differently. Normal approximation of McNemar's test.
+    """
+    z = 1.959964 + {0.8: 0.841621, 0.9: 1.281552}[power]
+    return z * math.sqrt(discordant / n_questions)
+
+
+def measure_control(tokens_A: Sequence[float], limits_A: Sequence[float]) -> float:
+    """Control: the share of runs whose mean thinking tokens stay within their budget."""
+    return float(np.mean(np.asarray(tokens_A, float) <= np.asarray(limits_A, float)))
+
+
+def measure_scaling(tokens_A: Sequence[float], accuracy_A: Sequence[float]) -> float:
+    """Scaling: mean slope over all pairs of runs, in points of accuracy per doubling of thinking tokens.
+
+    `accuracy_A` as shares; runs without thinking are left out, since log2(0) is not a length.
+    """
+    runs = sorted((math.log2(t), 100 * a) for t, a in zip(tokens_A, accuracy_A, strict=True) if t > 0)
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for i, a in enumerate(runs) for b in runs[i + 1 :] if b[0] > a[0]]
+    return float(np.mean(slopes)) if slopes else math.nan
+
+
+def measure_performance(accuracy_A: Sequence[float]) -> float:
+    """Performance: the best accuracy of any run."""
+    return float(max(accuracy_A))
+
+
+# ------------------------------------------------------------------ votes
+
+
+def expect_majority(votes: Mapping[str | None, int], gold: str, k: int) -> float:
+    """P(the majority of k answers is `gold`) over all subsets of k of the n answers; ties are split fairly.
+
+    `votes` counts each distinct answer; None counts samples without one, which never win. Exact, by dynamic
+    programming over how many of each answer are drawn. Raises ValueError unless 1 ≤ k ≤ n.
+    """
+    n = sum(votes.values())
+    if not 1 <= k <= n:
+        raise ValueError(f"k must lie between 1 and the {n} samples there are, not {k}.")
+    others = [count for answer, count in votes.items() if answer not in (gold, None)]
+    wins = 0.0
+    for mine in range(1, min(k, votes.get(gold, 0)) + 1):
+        ways = _count_ways(others, votes.get(None, 0), k - mine, mine)
+        wins += math.comb(votes[gold], mine) * sum(count / (1 + ties) for ties, count in ways.items())
+    return wins / math.comb(n, k)
+
+
+def _count_ways(others: Sequence[int], without: int, left: int, most: int) -> dict[int, int]:
+    """Ways to draw `left` answers of which none occurs more than `most` times, by how many occur exactly so."""
+    ways = {(drawn, 0): math.comb(without, drawn) for drawn in range(min(left, without) + 1)}
+    for count in others:
+        grown: Counter[tuple[int, int]] = Counter()
+        for (drawn, ties), number in ways.items():
+            for x in range(min(count, most, left - drawn) + 1):
+                grown[drawn + x, ties + (x == most)] += number * math.comb(count, x)
+        ways = dict(grown)
+    result: Counter[int] = Counter()
+    for (drawn, ties), number in ways.items():
+        if drawn == left:
+            result[ties] += number
+    return dict(result)
+
+
+def expect_pass(correct: int, n: int, k: int) -> float:
+    """P(at least one of k answers is right) over all subsets of k of n answers, `correct` of them right."""
+    return 1 - math.comb(n - correct, k) / math.comb(n, k)
