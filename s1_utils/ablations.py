@@ -68,10 +68,10 @@ def _run_one(
             trained = sft.train(base, examples, folder, params, system_prompt=system, seed=seed)
             write_table(folder / "training.parquet", trained["training"])
             sft.remove_checkpoints(folder)
-        journal = Journal(folder / "generations.jsonl", stage.key_hash)
-        settings = find_settings(params)
-        table = generation.sweep(folder / "model", tests, settings, journal, params, label=label, system_prompt=system)
-        journal.close()
+        with Journal(folder / "generations.jsonl", stage.key_hash) as journal:
+            table = generation.sweep(
+                folder / "model", tests, find_settings(params), journal, params, label=label, system_prompt=system
+            )
         write_table(done, table)
     shutil.rmtree(folder / "model", ignore_errors=True)
     return pd.read_parquet(done)

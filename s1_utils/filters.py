@@ -7,8 +7,12 @@ Source: s1 section 2.2 and the released notebook (rules on the question's text o
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pandas as pd
+
+from s1_utils.chat import encode, write_completion, write_prompt
+from s1_utils.sources import derive_seed
 
 _NUMBERED = re.compile(r"p\d{1,3}\.")
 _BOLD = re.compile(r"\*\*(?=.*\d)[^\s\]]*\*\*")
@@ -25,32 +29,25 @@ def find_quality_reason(question: str) -> str | None:
     return None
 
 
-def count_training_tokens(questions: pd.DataFrame, tokenizer: object, system_prompt: str) -> pd.Series:
-    """Tokens of each row (question, thinking, attempt) as it would be trained on, prompt included."""
-    from s1_utils.chat import encode, write_completion, write_prompt
+def judge_rows(rows: pd.DataFrame, tokenizer: Any, *, system_prompt: str, max_train_tokens: int) -> pd.DataFrame:
+    """question_id, train_tokens, dropped (one reason a row, null where it is kept).
 
-    return pd.Series(
-        [
-            len(encode(tokenizer, write_prompt(tokenizer, q, system_prompt) + write_completion(t, a)))
-            for q, t, a in zip(questions["question"], questions["thinking"], questions["attempt"], strict=True)
-        ],
-        index=questions.index,
-        dtype="int64",
-    )
-
-
-def find_drop_reasons(rows: pd.DataFrame, *, max_train_tokens: int) -> pd.Series:
-    """One reason a row, null where it is kept. Rows need question, thinking, attempt_correct, train_tokens."""
-    reasons = rows["question"].map(find_quality_reason).astype("string")
-    reasons = reasons.mask(rows["train_tokens"] > max_train_tokens, "longer than the training limit")
-    reasons = reasons.mask(rows["attempt_correct"].isna(), "attempt can't be graded")
-    return reasons.mask(rows["thinking"].isna(), "no trace")
+    `rows`: question_id, question, thinking, attempt, attempt_correct. `train_tokens` counts the row as it would be
+    trained on, prompt included.
+    """
+    texts = [
+        write_prompt(tokenizer, q, system_prompt) + write_completion(t, a)
+        for q, t, a in zip(rows["question"], rows["thinking"], rows["attempt"], strict=True)
+    ]
+    tokens = pd.Series([len(encode(tokenizer, text)) for text in texts], index=rows.index, dtype="int64")
+    dropped = rows["question"].map(find_quality_reason).astype("string")
+    dropped = dropped.mask(tokens > max_train_tokens, "longer than the training limit")
+    dropped = dropped.mask(rows["attempt_correct"].isna(), "attempt can't be graded")
+    return pd.DataFrame({"question_id": rows["question_id"], "train_tokens": tokens, "dropped": dropped})
 
 
 def draw_pool(rows: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
     """`size` rows, the same number from each domain where there are enough, by each row's own seeded hash."""
-    from s1_utils.sources import derive_seed
-
     order = rows.assign(_draw=[derive_seed(seed, "pool", q) for q in rows["question_id"]]).sort_values("_draw")
     turn = order.groupby("domain").cumcount()
     drawn = order.assign(_turn=turn).sort_values(["_turn", "_draw"], kind="stable").head(size)

@@ -194,9 +194,9 @@ def _check_window(writer: Writer, tasks: Sequence[Task], settings: Sequence[Sett
 def grade_generations(generations: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
     """The `grades` table: one row a generation, by the exact grader. Generations stay as they are."""
     keys = ["model", "question_id", "sample", "setting"]
-    gold = questions.set_index("question_id")[["answer", "answer_type"]]
-    joined = generations[[*keys, "answer"]].join(gold, on="question_id", rsuffix="_gold")
+    gold = questions.set_index("question_id")[["answer", "answer_type"]].rename(columns={"answer": "gold"})
+    joined = generations[[*keys, "answer"]].join(gold, on="question_id")
     extracted = [extract_answer(a, t) for a, t in zip(joined["answer"], joined["answer_type"], strict=True)]
-    golds = zip(extracted, joined["answer_gold"], joined["answer_type"], strict=True)
+    golds = zip(extracted, joined["gold"], joined["answer_type"], strict=True)
     correct = [grade_answer(e, g, t) for e, g, t in golds]
     return joined[keys].assign(grader="exact", extracted=extracted, correct=pd.array(correct, dtype="boolean"))

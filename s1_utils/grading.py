@@ -35,7 +35,7 @@ def grade_answer(extracted: str | None, gold: str | None, answer_type: str) -> b
 
     "choice": the same label. "integer": the same number, which must be the only one in the answer.
     """
-    if gold is None or answer_type not in ("choice", "integer"):
+    if not isinstance(gold, str) or answer_type not in ("choice", "integer"):  # a null of a table may be None, nan, NA
         return None
     if extracted is None:
         return False

@@ -17,6 +17,7 @@ from typing import Any
 
 from s1_utils import paths
 from s1_utils.errors import StudyError
+from s1_utils.progress import quiet_libraries
 from s1_utils.store import hash_path
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -57,6 +58,7 @@ def load_model(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM
 
     require_weights(folder)
+    quiet_libraries()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True).to(device)
@@ -105,9 +107,8 @@ def _convert_smollm2(folder: Path, *, random: bool) -> None:
     """Write safetensors and tokenizer to `folder`; the weights are copied into a config not marked as quantised."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    quiet_libraries()
     gguf = _find_gguf()
     where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)

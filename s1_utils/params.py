@@ -68,23 +68,23 @@ class CollectParams(StageParams):
 class FilterParams(StageParams):
     notebook: str = Field(default="02_filter", exclude=True)
     max_train_tokens: Positive = 256
-    pool_size: Positive = 600
+    pool_size: Positive = 720
     askings: Positive = 3
     worked_examples: Positive = 2
-    solver_tokens: Positive = 48
-    subset_size: Positive = 200
+    solver_tokens: Positive = 32
+    subset_size: Positive = 600
     group_size: Positive = 64
 
 
 class SftParams(StageParams):
     notebook: str = Field(default="03_sft", exclude=True)
     subset: str = "s1K"
-    epochs: Positive = 3
-    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
+    epochs: Positive = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     warmup: Share = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     adam_beta2: Share = 0.95
-    batch_size: Positive = 4
+    batch_size: Positive = 2
     max_length: Positive = 256
     checkpoint_steps: Positive = 25
 
@@ -127,23 +127,23 @@ class ParallelParams(StageParams):
 class AblationParams(StageParams):
     notebook: str = Field(default="06_ablations", exclude=True)
     subsets: list[str] = ["s1K", "random", "diverse", "longest", "full"]
-    subset_size: Positive = 60
+    subset_size: Positive = 72
     full_factor: Positive = 3
     seeds: list[Count] = [0]
     split: str = "test"
-    questions: Positive = 160
+    questions: Positive = 128
     budget: Positive = 64
-    epochs: Positive = 2
-    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
+    epochs: Positive = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     warmup: Share = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     adam_beta2: Share = 0.95
-    batch_size: Positive = 4
+    batch_size: Positive = 2
     max_length: Positive = 256
     checkpoint_steps: Positive = 25
     wait_text: str = " Wait,"
     max_answer_tokens: Positive = 8
-    group_size: Positive = 80
+    group_size: Positive = 64
     resamples: Positive = 10000
 
 

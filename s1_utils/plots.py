@@ -6,6 +6,7 @@ Sources of the forms: s1 Figure 1 (scaling), 4b (parallel), 9 (training), 2 (sel
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
@@ -91,7 +93,8 @@ def draw_funnel(ax: Any, table: pd.DataFrame) -> None:
         ax.annotate(f"{rows:,}", (rows, yi), (4, 0), textcoords="offset points", va="center", fontsize=8)
     ax.set_yticks(list(y), table["step"])
     ax.set_xscale("log")
-    ax.set_xlim(right=table["rows"].max() * 2.2)
+    ax.set_xlim(table["rows"].min() / 4, table["rows"].max() * 2.2)
+    ax.minorticks_off()
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("questions")
     ax.set_title("From collected questions to training data", loc="left", fontsize=10)
@@ -150,6 +153,15 @@ def draw(name: str, table: pd.DataFrame, stamp: str = "") -> Any:
         if stamp:
             figure.text(0.5, 0.5, stamp, rotation=25, ha="center", va="center", fontsize=26, color="#cc000055")
     return figure
+
+
+def show(name: str, table: pd.DataFrame) -> Any:
+    """The figure `name` as an image that a notebook displays, whatever its backend."""
+    from IPython.display import Image
+
+    buffer = io.BytesIO()
+    draw(name, table).savefig(buffer, format="png", metadata=METADATA["png"])
+    return Image(buffer.getvalue(), width=600)
 
 
 def save(figure: Any, folder: Path, name: str) -> None:

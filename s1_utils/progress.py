@@ -34,3 +34,14 @@ def track(items: Sequence[T], label: str) -> Iterator[T]:
             spoken = now
             left = (now - started) / done * (len(items) - done)
             print(f"{label}: {done}/{len(items)}, about {left:.0f} s left", flush=True)
+
+
+def quiet_libraries() -> None:
+    """Turn off the libraries' own bars in batch runs, where each redraw would end up in the executed notebook."""
+    if is_interactive():
+        return
+    import datasets
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()

@@ -125,7 +125,7 @@ def make_codes(rng: random.Random, size: int) -> Puzzle:
     wanted = [colours[s] for s in rows[answer]]
 
     def write_try(row: tuple[str, ...]) -> str:
-        read = [colours[s] for s in row]
+        read = [colours[symbol] for symbol in row]
         upto = next((i + 1 for i in range(size) if read[i] != wanted[i]), size)  # stops at the first difference
         steps = [f"{s} is {r} want {w}" for s, r, w in zip(row[:upto], read, wanted, strict=False)]
         return f"{' '.join(row)}, {', '.join(steps)}"
@@ -154,11 +154,11 @@ def make_towns(rng: random.Random, size: int) -> Puzzle:
         trades.update(zip(people[2 * i : 2 * i + 2], rng.sample(held, 2), strict=True))
     towns = rng.sample(TOWNS, n_towns)
     living = [tuple(people[2 * i : 2 * i + 2]) for i in range(n_towns)]
-    facts = ", ".join(f"{person} {trades[person]}" for person in rng.sample(people, len(people)))
+    facts = ", ".join(f"{person}: {trades[person]}" for person in rng.sample(people, len(people)))
 
     def write_try(pair: tuple[str, str]) -> str:
         held = [trades[person] for person in pair]
-        found = ", ".join(f"{person} {trades[person]}" for person in pair)
+        found = ", ".join(f"{person}: {trades[person]}" for person in pair)
         return f"{found}, " + ", ".join(f"{w} {'in' if w in held else 'out'}" for w in wanted)
 
     return Puzzle(
@@ -166,7 +166,7 @@ def make_towns(rng: random.Random, size: int) -> Puzzle:
         size=size,
         template=f"Trades: {facts}. Towns: {{options}}. Which town {wanted[0]} and {wanted[1]}?",
         options=tuple(towns),
-        listings=tuple(f"{town} has {a} {b}" for town, (a, b) in zip(towns, living, strict=True)),
+        listings=tuple(f"{town} has {a} and {b}" for town, (a, b) in zip(towns, living, strict=True)),
         tries=tuple(write_try(pair) for pair in living),
         answer=towns[answer],
     )
@@ -181,10 +181,10 @@ class Family:
 
 
 FAMILIES = {
-    "doors": Family(make_doors, (2, 3, 4)),
+    "doors": Family(make_doors, (2, 3)),
     "bags": Family(make_bags, (2, 3)),
     "codes": Family(make_codes, (2, 3)),
-    "towns": Family(make_towns, (2, 4)),
+    "towns": Family(make_towns, (2, 3)),
 }
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from s1_utils import chat, models
 from s1_utils.errors import StudyError
-from s1_utils.progress import SECONDS_BETWEEN_LINES
+from s1_utils.progress import SECONDS_BETWEEN_LINES, is_interactive
 from s1_utils.store import write_atomically
 
 METRICS = {"step": "step", "loss": "loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate"}
@@ -132,7 +132,7 @@ def _build_trainer(base: Path, rows: pd.DataFrame, folder: Path, params: Any, *,
         save_steps=params.checkpoint_steps,
         save_total_limit=1,
         report_to="none",
-        disable_tqdm=True,
+        disable_tqdm=not is_interactive(),
         seed=seed,
     )
     trainer = SFTTrainer(

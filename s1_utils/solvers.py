@@ -7,6 +7,7 @@ chance 0.26 is not taken for skill. Source: s1 section 2.2 (there: Qwen2.5-7B an
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -48,46 +49,48 @@ def ask_solvers(
     group_size: int,
     seed: int,
 ) -> pd.DataFrame:
-    """One row a question, solver and asking: extracted, correct.
+    """One row a question, solver and asking: answer, extracted, correct. A question is asked until it is failed.
 
     `pool`: question_id, question, answer, answer_type, domain, metadata. `examples`: domain, question, thinking,
     answer; rows of a question's own domain are shown to the solver "worked", which may think for `solver_tokens`.
     """
-    questions = pool.sort_values("domain", kind="stable")
-    graded = {row.question_id: row for row in questions.itertuples()}
     shown = {domain: write_examples(rows) for domain, rows in examples.groupby("domain")}
     tables = []
     for solver in SOLVERS:
+        left = pool.sort_values("domain", kind="stable")
         budget = solver_tokens if solver == "worked" else 0
-        tasks = [
-            Task(
-                row.question_id,
-                writer.encode_prompt(
-                    reshuffle(row.question, row.metadata, derive_seed(seed, "asking", row.question_id, asking)),
-                    shown.get(row.domain, "") if solver == "worked" else "",
-                ),
-                asking,
-                0,
-            )
-            for row in questions.itertuples()
-            for asking in range(askings)
-        ]
-
-        def run_group(group: Sequence[Task], budget: int = budget) -> list[dict[str, Any]]:
-            return _ask_group(writer, group, budget)
-
-        records = run_groups(tasks, run_group, journal, label=solver, group_size=group_size)
-        tables.append(pd.DataFrame(records).assign(solver=solver))
-    table = pd.concat(tables, ignore_index=True)
-    rows = [graded[question_id] for question_id in table["question_id"]]
-    table["extracted"] = [extract_answer(a, r.answer_type) for a, r in zip(table["answer"], rows, strict=True)]
-    table["correct"] = [
-        bool(grade_answer(e, r.answer, r.answer_type)) for e, r in zip(table["extracted"], rows, strict=True)
-    ]
-    return table
+        for asking in range(askings):
+            tasks = [
+                Task(
+                    row.question_id,
+                    writer.encode_prompt(
+                        reshuffle(row.question, row.metadata, derive_seed(seed, "asking", row.question_id, asking)),
+                        shown.get(row.domain, "") if solver == "worked" else "",
+                    ),
+                    asking,
+                    0,
+                )
+                for row in left.itertuples()
+            ]
+            run_group = functools.partial(_ask_group, writer, budget)
+            label = f"{solver} asking {asking + 1}"
+            answers = pd.DataFrame(run_groups(tasks, run_group, journal, label=label, group_size=group_size))
+            if answers.empty:
+                break
+            graded = _grade(answers.assign(solver=solver), left)
+            tables.append(graded)
+            left = left[left["question_id"].isin(graded.loc[graded["correct"], "question_id"])]
+    return pd.concat(tables, ignore_index=True)
 
 
-def _ask_group(writer: Writer, group: Sequence[Task], budget: int) -> list[dict[str, Any]]:
+def _grade(answers: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
+    gold = questions.set_index("question_id").loc[answers["question_id"]]
+    extracted = [extract_answer(a, t) for a, t in zip(answers["answer"], gold["answer_type"], strict=True)]
+    golds = zip(extracted, gold["answer"], gold["answer_type"], strict=True)
+    return answers.assign(extracted=extracted, correct=[bool(grade_answer(*each)) for each in golds])
+
+
+def _ask_group(writer: Writer, budget: int, group: Sequence[Task]) -> list[dict[str, Any]]:
     settings = [Setting("solver", budget, 0)]
     rows = []
     for task in group:
@@ -100,7 +103,7 @@ def _ask_group(writer: Writer, group: Sequence[Task], budget: int) -> list[dict[
     ]
 
 
-def find_solved(askings: pd.DataFrame) -> pd.DataFrame:
-    """question_id, solved_direct, solved_worked: right in all askings."""
-    solved = askings.groupby(["question_id", "solver"])["correct"].all().unstack()
+def find_solved(asked: pd.DataFrame) -> pd.DataFrame:
+    """question_id, solved_direct, solved_worked: right in all askings (the last asking of a failed one is wrong)."""
+    solved = asked.groupby(["question_id", "solver"])["correct"].all().unstack()
     return solved.add_prefix("solved_").reset_index().rename_axis(columns=None)

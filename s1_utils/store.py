@@ -28,6 +28,8 @@ import pandas as pd
 from s1_utils import paths
 from s1_utils.errors import StudyError
 
+LOCK_PATIENCE = 15.0  # seconds
+
 # ------------------------------------------------------------------ hashes
 
 
@@ -235,6 +237,12 @@ class Journal:
     def close(self) -> None:
         self._file.close()
 
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 # ------------------------------------------------------------------ stages
 
@@ -397,12 +405,16 @@ def _lock(folder: Path) -> None:
     _unlock(folder)
     with explain_os_errors(folder / "lock"):
         handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise StudyError(f"Another process is at work in {folder}: wait for it, or stop it.") from None
-    _locks[folder] = handle
+    patience = time.monotonic() + LOCK_PATIENCE  # a kernel whose papermill was killed needs a moment to notice
+    while folder not in _locks:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _locks[folder] = handle
+        except BlockingIOError:
+            if time.monotonic() > patience:
+                os.close(handle)
+                raise StudyError(f"Another process is at work in {folder}: wait for it, or stop it.") from None
+            time.sleep(0.2)
 
 
 def _unlock(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+import hypothesis
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -144,6 +145,7 @@ def think_plainly(world, budget, waits):
 # ------------------------------------------------------------------ one pass, whole curve
 
 
+@hypothesis.settings(max_examples=500)
 @given(worlds(), SETTINGS)
 def test_one_pass_over_many_settings_equals_a_run_of_each_alone(world, settings):
     out = world.run(settings)
@@ -153,6 +155,7 @@ def test_one_pass_over_many_settings_equals_a_run_of_each_alone(world, settings)
         assert out.thinking_ids[: point.thinking_tokens] == alone.thinking_ids
 
 
+@hypothesis.settings(max_examples=500)
 @given(worlds(), BUDGETS, WAITS)
 def test_a_run_equals_a_plain_loop_over_tokens(world, budget, waits):
     thinking, point = world.run_one(budget, waits)
@@ -393,6 +396,7 @@ def test_as_many_ids_are_pending_as_may_begin_a_stop(ids, stops):
     assert count_pending(ids, stops) == max(lengths, default=0)
 
 
+@hypothesis.settings(max_examples=500)
 @given(SHORT.filter(bool), STOPS, st.integers(0, 6))
 @example([0, 1, 2], [(0, 1, 2, 0), (2,)], 1)
 def test_a_decode_that_goes_on_could_still_end_within_its_limit(ids, stops, max_tokens):
@@ -401,7 +405,9 @@ def test_a_decode_that_goes_on_could_still_end_within_its_limit(ids, stops, max_
         assert not match_stop(ids, stops)
 
 
+@hypothesis.settings(max_examples=500)
 @given(SHORT.filter(bool), STOPS, st.integers(0, 6))
+@example([0, 0], [(0,)], 0)
 def test_a_decode_never_keeps_more_than_its_limit(ids, stops, max_tokens):
     kept, _ = check_decode(ids, max_tokens, stops) or (0, ())
     assert kept <= max_tokens

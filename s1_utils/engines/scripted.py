@@ -12,13 +12,19 @@ from s1_utils.budget_forcing import Answer, Decode, Force, Ids, Ran
 from s1_utils.engines import Row, check_decode
 
 NextToken = Callable[[Ids], int]
+NextAllowed = Callable[[Ids, frozenset[int]], int]
+
+
+def take_smallest(ids: Ids, banned: frozenset[int]) -> int:
+    return next(i for i in range(len(banned) + 1) if i not in banned)
 
 
 class ScriptedEngine:
-    """Continues `prompt + trace` by `next_token(all ids so far)`, one id at a time."""
+    """Continues `prompt + trace` by `next_token(all ids so far)`, by `next_allowed` where that id is banned."""
 
-    def __init__(self, next_token: NextToken) -> None:
+    def __init__(self, next_token: NextToken, next_allowed: NextAllowed = take_smallest) -> None:
         self.next_token = next_token
+        self.next_allowed = next_allowed
 
     def run(self, rows: Sequence[Row]) -> list[Any]:
         return [self._run_row(row) for row in rows]
@@ -46,7 +52,7 @@ class ScriptedEngine:
         while True:
             token = self.next_token(prefix + ids)
             if not ids and token in banned:
-                token = next(i for i in range(len(banned) + 1) if i not in banned)
+                token = self.next_allowed(prefix, banned)
             ids += (token,)
             if over := check_decode(ids, max_tokens, stops):
                 return Ran(ids[: over[0]], over[1])

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from s1_utils.budget_forcing import Answer, Decode, Force, Ids, Ran, Segment
@@ -28,11 +29,13 @@ from s1_utils.engines import Row, check_decode
 # ------------------------------------------------------------------ attention and cache
 
 
-def _grouped_sdpa(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float, **_: Any) -> Any:
+def _grouped_sdpa(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float, **rest: Any) -> Any:
     """sdpa for grouped-query attention without copying keys: the heads of a group become more queries.
 
     query: [N, heads, q, dim]; key, value: [N, kv_heads, t, dim]; mask: [N, 1, q, t] bool.
     """
+    if mask is None:  # somebody else calls the model without one: nothing to group
+        return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **rest)
     N, heads, q, dim = query.shape
     kv_heads = key.shape[1]
     groups = heads // kv_heads

@@ -1,0 +1,206 @@
+"""The statistics, against enumeration, exact sums and the numbers of the paper."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s1_utils import scaling
+
+GOLD = "g"
+VOTES = st.dictionaries(st.sampled_from(["g", "a", "b", None]), st.integers(1, 4), min_size=1).filter(
+    lambda votes: sum(votes.values()) <= 9
+)
+SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+
+
+# ------------------------------------------------------------------ votes
+
+
+def enumerate_majority(votes, k):
+    """Oracle: every subset of k answers; a tie is worth a fair share; no answer (None) never wins."""
+    answers = [answer for answer, count in votes.items() for _ in range(count)]
+    worth = []
+    for subset in itertools.combinations(answers, k):
+        counts = Counter(answer for answer in subset if answer is not None)
+        winners = [answer for answer, count in counts.items() if count == max(counts.values())]
+        worth.append(Fraction(int(GOLD in winners), max(1, len(winners))))
+    return sum(worth) / len(worth)
+
+
+@given(VOTES, st.data())
+def test_the_expected_majority_equals_an_enumeration_of_all_subsets(votes, data):
+    k = data.draw(st.integers(1, sum(votes.values())))
+    assert scaling.expect_majority(votes, GOLD, k) == pytest.approx(float(enumerate_majority(votes, k)))
+
+
+@given(VOTES)
+def test_the_majority_of_one_is_the_share_of_right_answers(votes):
+    assert scaling.expect_majority(votes, GOLD, 1) == pytest.approx(votes.get(GOLD, 0) / sum(votes.values()))
+
+
+@pytest.mark.parametrize("k", [0, -1, 6])
+def test_a_majority_of_more_answers_than_there_are_is_refused(k):
+    with pytest.raises(ValueError, match="between 1 and the 5"):
+        scaling.expect_majority({"g": 2, "a": 3}, GOLD, k)
+
+
+@given(st.integers(1, 9), st.data())
+def test_pass_at_k_equals_an_enumeration_of_all_subsets(n, data):
+    correct, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    subsets = list(itertools.combinations([True] * correct + [False] * (n - correct), k))
+    assert scaling.expect_pass(correct, n, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+# ------------------------------------------------------------------ paired tests
+
+
+def sum_two_sided(gained, lost):
+    """Oracle: the probability of outcomes no likelier than the one seen, for a fair coin tossed gained + lost times."""
+    n = gained + lost
+    seen = math.comb(n, gained)
+    return float(Fraction(sum(c for i in range(n + 1) if (c := math.comb(n, i)) <= seen), 2**n))
+
+
+@given(st.integers(0, 25), st.integers(0, 25), st.integers(0, 5), st.integers(0, 5))
+def test_the_paired_p_value_equals_the_exact_binomial_sum(gained, lost, both, neither):
+    before = [False] * gained + [True] * lost + [True] * both + [False] * neither
+    after = [True] * gained + [False] * lost + [True] * both + [False] * neither
+    assert scaling.compare_paired(before, after) == (gained, lost, pytest.approx(sum_two_sided(gained, lost)))
+
+
+def test_a_paired_test_gives_the_p_value_of_the_textbooks():
+    # 1 against 9: 2 (C(10,0) + C(10,1)) / 2^10
+    assert scaling.compare_paired([False] * 9 + [True], [True] * 9 + [False]) == (9, 1, 22 / 1024)
+
+
+def test_systems_that_never_differ_have_a_p_value_of_one():
+    assert scaling.compare_paired([True, False], [True, False]) == (0, 0, 1.0)
+
+
+def test_systems_on_different_numbers_of_questions_cannot_be_compared():
+    with pytest.raises(ValueError, match="shorter"):
+        scaling.compare_paired([True, False], [True])
+
+
+def enumerate_power(n, discordant, effect):
+    """Exact power of McNemar's test without correction, given that `discordant` n questions differ."""
+    m = round(n * discordant)
+    p = (1 + effect / discordant) / 2
+    detected = [i for i in range(m + 1) if abs(2 * i - m) > 1.959964 * math.sqrt(m)]
+    return sum(math.comb(m, i) * p**i * (1 - p) ** (m - i) for i in detected)
+
+
+@pytest.mark.parametrize(("n", "discordant"), [(320, 0.3), (500, 0.2), (1000, 0.1)])
+@pytest.mark.parametrize("power", [0.8, 0.9])
+def test_the_detectable_effect_is_detected_with_the_power_asked_for(n, discordant, power):
+    effect = scaling.find_detectable_effect(n, discordant, power=power)
+    assert enumerate_power(n, discordant, effect) == pytest.approx(power, abs=0.04)
+
+
+# ------------------------------------------------------------------ intervals
+
+
+@given(SHARES, st.integers(0, 5))
+def test_an_interval_contains_its_mean(values, seed):
+    interval = scaling.bootstrap_mean(values, scaling.resample(len(values), 400, seed))
+    assert interval.low - 1e-9 <= interval.value <= interval.high + 1e-9
+    assert interval.value == pytest.approx(np.mean(values))
+
+
+@given(st.floats(0, 1), st.integers(1, 30))
+def test_values_that_never_vary_give_an_interval_of_no_width(value, n):
+    interval = scaling.bootstrap_mean([value] * n, scaling.resample(n, 50, 0))
+    assert interval.high - interval.low == pytest.approx(0, abs=1e-12)
+
+
+def test_an_interval_of_many_coins_is_as_wide_as_the_normal_one():
+    # 400 coins: 2 x 1.96 x 0.5 / 20 = 0.098; 4,000 resamples place each end to about 0.003
+    interval = scaling.bootstrap_mean([0, 1] * 200, scaling.resample(400, 4000, 0))
+    assert interval.high - interval.low == pytest.approx(0.098, abs=0.012)
+
+
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_bootstrap_weights_are_whole_questions_and_sum_to_one(n, resamples):
+    weights = scaling.resample(n, resamples, 0)
+    assert weights.shape == (resamples, n)
+    assert np.allclose(weights.sum(axis=1), 1)
+    assert np.allclose(weights * n, np.round(weights * n))
+
+
+def test_systems_are_paired_by_the_same_seed():
+    assert np.array_equal(scaling.resample(9, 5, 7), scaling.resample(9, 5, 7))
+
+
+def test_another_seed_draws_other_resamples():
+    assert not np.array_equal(scaling.resample(9, 5, 7), scaling.resample(9, 5, 8))
+
+
+# ------------------------------------------------------------------ the paper's measures
+
+LINES = st.lists(st.integers(1, 2000), min_size=2, max_size=6, unique=True)
+
+
+@given(LINES, st.floats(-0.1, 0.1), st.floats(0, 1))
+def test_scaling_of_an_exact_line_in_log2_tokens_is_its_slope(tokens, slope, start):
+    accuracy = [start + slope * math.log2(t) for t in tokens]
+    assert scaling.measure_scaling(tokens, accuracy) == pytest.approx(100 * slope, abs=1e-6)
+
+
+@given(LINES, st.data())
+def test_scaling_does_not_depend_on_the_order_of_runs(tokens, data):
+    accuracy = data.draw(st.lists(st.floats(0, 1), min_size=len(tokens), max_size=len(tokens)))
+    order = data.draw(st.permutations(range(len(tokens))))
+    shuffled = scaling.measure_scaling([tokens[i] for i in order], [accuracy[i] for i in order])
+    assert shuffled == pytest.approx(scaling.measure_scaling(tokens, accuracy))
+
+
+def test_runs_without_thinking_have_no_place_on_a_log_axis():
+    assert scaling.measure_scaling([0, 8, 16], [0.9, 0.2, 0.3]) == pytest.approx(10)
+
+
+@pytest.mark.parametrize("tokens", [[8], [0, 8], [8, 8]])
+def test_scaling_of_fewer_than_two_lengths_is_undefined(tokens):
+    assert math.isnan(scaling.measure_scaling(tokens, [0.5] * len(tokens)))
+
+
+def test_scaling_of_class_conditional_control_is_the_published_one():
+    # s1 Table 3, CCC: 25, from the two runs of the paper (25.3 before rounding)
+    assert scaling.measure_scaling([8033, 9651], [0.30, 0.367]) == pytest.approx(25.3, abs=0.05)
+
+
+def test_scaling_of_budget_forcing_on_math500_is_positive():
+    # the points of the paper's Figure 1, left
+    assert scaling.measure_scaling([500, 984, 1814, 2868, 3200], [0.64, 0.80, 0.856, 0.906, 0.932]) > 0
+
+
+def test_scaling_of_budget_forcing_on_aime24_is_the_published_one():
+    # s1 Table 3, BF: 15 from five of the seven points of Figure 1; the paper doesn't say which five
+    points = [(500, 0), (1000, 0.133), (2000, 0.3), (3933, 0.433), (5300, 0.5), (6657, 0.533), (7320, 0.567)]
+    slopes = [scaling.measure_scaling(*zip(*five, strict=True)) for five in itertools.combinations(points, 5)]
+    assert "15" in {f"{slope:.0f}" for slope in slopes}
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1))
+def test_control_is_the_share_of_runs_within_their_limits(runs):
+    tokens, limits = zip(*runs, strict=True)
+    expected = sum(used <= limit for used, limit in runs) / len(runs)
+    assert scaling.measure_control(tokens, limits) == pytest.approx(expected)
+
+
+def test_a_run_exactly_at_its_limit_is_controlled():
+    assert scaling.measure_control([8, 9], [8, 8]) == 0.5
+
+
+@given(SHARES)
+def test_performance_is_the_best_accuracy_of_any_run(accuracy):
+    best = scaling.measure_performance(accuracy)
+    assert best in accuracy
+    assert all(best >= value for value in accuracy)

@@ -1,0 +1,97 @@
+"""Training rows and their order; training itself is in the slow tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s1_utils import chat
+from s1_utils.errors import StudyError
+from s1_utils.sft import order_batches, write_rows
+
+ROWS = pd.DataFrame(
+    {
+        "question": ["Which door?", "Which bag?"],
+        "thinking": ["Try A: no. Wait, try B: yes.", "Try C: yes."],
+        "attempt": ["B", "C"],
+    }
+)
+LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=80)
+
+
+def write(tokenizer, rows=ROWS, max_length=256):
+    return write_rows(rows, tokenizer, system_prompt="Think.", max_length=max_length)
+
+
+def test_a_row_is_a_prompt_and_the_completion_to_learn(tokenizer):
+    written = write(tokenizer)
+    assert [(row["prompt"], row["completion"]) for row in written] == [
+        (chat.write_prompt(tokenizer, row.question, "Think."), chat.write_completion(row.thinking, row.attempt))
+        for row in ROWS.itertuples()
+    ]
+
+
+def test_the_length_of_a_row_counts_its_prompt_and_its_completion(tokenizer):
+    for row in write(tokenizer):
+        assert row["length"] == len(chat.encode(tokenizer, row["prompt"])) + len(
+            chat.encode(tokenizer, row["completion"])
+        )
+
+
+def test_rows_as_long_as_the_limit_are_kept(tokenizer):
+    longest = max(row["length"] for row in write(tokenizer))
+    assert len(write(tokenizer, max_length=longest)) == len(ROWS)
+
+
+def test_rows_too_long_are_counted_and_never_cut(tokenizer):
+    longest = max(row["length"] for row in write(tokenizer))
+    with pytest.raises(StudyError, match=f"1 rows are longer than max_length = {longest - 1}"):
+        write(tokenizer, max_length=longest - 1)
+
+
+def test_no_rows_at_all_are_refused(tokenizer):
+    with pytest.raises(StudyError, match="there are no rows"):
+        write(tokenizer, ROWS[:0])
+
+
+# ------------------------------------------------------------------ the order of training
+
+
+@given(LENGTHS, st.integers(1, 9), st.integers(1, 4), st.integers(0, 9))
+def test_every_epoch_holds_every_row_once(lengths, batch_size, epochs, seed):
+    order = order_batches(lengths, batch_size=batch_size, epochs=epochs, seed=seed)
+    n = len(lengths)
+    assert [sorted(order[i : i + n]) for i in range(0, len(order), n)] == [list(range(n))] * epochs
+
+
+@given(LENGTHS, st.integers(1, 9), st.integers(0, 9))
+def test_the_same_seed_gives_the_same_order(lengths, batch_size, seed):
+    one, two = (order_batches(lengths, batch_size=batch_size, epochs=2, seed=seed) for _ in range(2))
+    assert one == two
+
+
+@given(LENGTHS, st.integers(1, 9), st.integers(1, 3))
+def test_more_epochs_begin_with_the_same_order(lengths, batch_size, epochs):
+    few, many = (order_batches(lengths, batch_size=batch_size, epochs=n, seed=0) for n in (epochs, epochs + 1))
+    assert many[: len(few)] == few
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=72), st.integers(0, 9))
+def test_rows_of_a_batch_are_neighbours_in_length_if_eight_batches_hold_all(lengths, seed):
+    order = order_batches(lengths, batch_size=9, epochs=1, seed=seed)
+    batches = [sorted(lengths[i] for i in order[n : n + 9]) for n in range(0, len(order), 9)]
+    by_length = sorted(lengths)
+    assert Counter(map(tuple, batches)) == Counter(tuple(by_length[n : n + 9]) for n in range(0, len(lengths), 9))
+
+
+def test_another_seed_gives_another_order():
+    assert len({tuple(order_batches(list(range(50)), batch_size=4, epochs=1, seed=seed)) for seed in range(3)}) == 3
+
+
+def test_another_epoch_has_another_order():
+    order = order_batches(list(range(50)), batch_size=4, epochs=2, seed=0)
+    assert order[:50] != order[50:]
