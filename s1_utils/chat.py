@@ -6,6 +6,7 @@ Source: s1 section 3 and data/tokenization.py (facts: training text `<|im_start|
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,14 @@ from s1_utils.errors import StudyError
 
 @dataclass(frozen=True)
 class Format:
-    """How a model marks its thinking, as text."""
+    """How a model marks its thinking, as text. `answer_label` is the part of `thinking_end` that opens the answer."""
 
     thinking_start: str
     thinking_end: str
     end_markers: tuple[str, ...]
     answer_prefix: str
     turn_end: str
+    answer_label: str = ""
 
 
 S1 = Format(
@@ -30,6 +32,16 @@ S1 = Format(
     end_markers=("\n<|im_start|>", "<|im_start|>", "\n<|im_end|>", "<|im_end|>"),
     answer_prefix="\nFinal Answer:",
     turn_end="<|im_end|>",
+)
+
+# A model that was not trained to think: its plain turn is the thinking, "Answer:" opens the answer.
+PLAIN = Format(
+    thinking_start="",
+    thinking_end="Answer:",
+    end_markers=("\nAnswer:", "\n<|im_end|>", "<|im_end|>"),
+    answer_prefix="",
+    turn_end="<|im_end|>",
+    answer_label="Answer:",
 )
 
 
@@ -58,10 +70,14 @@ def encode_markers(tokenizer: Any, fmt: Format = S1) -> Markers:
     )
 
 
-def write_prompt(tokenizer: Any, question: str, system_prompt: str) -> str:
-    """The chat text up to the assistant's header; an empty system prompt leaves the template's own."""
+def write_prompt(tokenizer: Any, question: str, system_prompt: str, examples: Sequence[tuple[str, str]] = ()) -> str:
+    """The chat text up to the assistant's header; an empty system prompt leaves the template's own.
+
+    `examples` are earlier turns: (question, reply).
+    """
     system = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    messages = [*system, {"role": "user", "content": question}]
+    turns = [{"role": r, "content": t} for pair in examples for r, t in zip(("user", "assistant"), pair, strict=True)]
+    messages = [*system, *turns, {"role": "user", "content": question}]
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 

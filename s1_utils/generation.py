@@ -21,6 +21,7 @@ from s1_utils.engines import Row
 from s1_utils.errors import StudyError
 from s1_utils.grading import extract_answer, grade_answer
 from s1_utils.progress import track
+from s1_utils.puzzles import read_options
 from s1_utils.sources import derive_seed
 from s1_utils.store import Journal
 
@@ -34,11 +35,12 @@ class Writer:
     markers: Markers
     window: int
     system_prompt: str
+    fmt: chat.Format
 
-    def encode_prompt(self, question: str, examples: str = "") -> Ids:
-        """Prompt ids up to and including the start of thinking; `examples` goes before the question."""
-        text = chat.write_prompt(self.tokenizer, examples + question, self.system_prompt)
-        return chat.encode(self.tokenizer, text + chat.S1.thinking_start)
+    def encode_prompt(self, question: str, examples: Sequence[tuple[str, str]] = ()) -> Ids:
+        """Prompt ids up to and including the start of thinking; `examples` are earlier turns (question, reply)."""
+        text = chat.write_prompt(self.tokenizer, question, self.system_prompt, examples)
+        return chat.encode(self.tokenizer, text + self.fmt.thinking_start)
 
     def encode(self, text: str) -> Ids:
         return chat.encode(self.tokenizer, text)
@@ -47,15 +49,14 @@ class Writer:
         return self.tokenizer.decode(list(ids))
 
 
-def load_writer(folder: Path, system_prompt: str) -> Writer:
-    """The model of `folder` on the transformers engine."""
+def load_writer(folder: Path, system_prompt: str, fmt: chat.Format = chat.S1) -> Writer:
+    """The model of `folder` on the transformers engine, thinking in the format `fmt`."""
     from s1_utils.engines.transformers import TransformersEngine
 
     model, tokenizer = models.load_model(folder)
     engine = TransformersEngine(model, pad_id=tokenizer.pad_token_id)
-    return Writer(
-        engine, tokenizer, chat.encode_markers(tokenizer), model.config.max_position_embeddings, system_prompt
-    )
+    markers = chat.encode_markers(tokenizer, fmt)
+    return Writer(engine, tokenizer, markers, model.config.max_position_embeddings, system_prompt, fmt)
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,13 @@ class Task:
     seed: int
 
 
-def make_tasks(writer: Writer, questions: pd.DataFrame, *, samples: int = 1, seed: int = 0) -> list[Task]:
-    """Tasks in the order of `questions`, samples of a question side by side."""
+def make_tasks(
+    writer: Writer, questions: pd.DataFrame, *, samples: int = 1, seed: int = 0, instruction: str = ""
+) -> list[Task]:
+    """Tasks in the order of `questions`, samples side by side; `instruction` is added to every question."""
     tasks = []
     for row in questions.itertuples():
-        ids = writer.encode_prompt(row.question)
+        ids = writer.encode_prompt(row.question + instruction)
         tasks += [Task(row.question_id, ids, s, derive_seed(seed, row.question_id, s)) for s in range(samples)]
     return tasks
 
@@ -135,6 +138,8 @@ def sweep(
     *,
     label: str,
     system_prompt: str,
+    fmt: chat.Format = chat.S1,
+    instruction: str = "",
     samples: int = 1,
     temperature: float = 0.0,
 ) -> pd.DataFrame:
@@ -142,10 +147,10 @@ def sweep(
 
     `params` has seed, wait_text, max_answer_tokens and group_size.
     """
-    writer = load_writer(folder, system_prompt)
+    writer = load_writer(folder, system_prompt, fmt)
     return generate(
         writer,
-        make_tasks(writer, questions, samples=samples, seed=params.seed),
+        make_tasks(writer, questions, samples=samples, seed=params.seed, instruction=instruction),
         settings,
         journal,
         label=label,
@@ -159,7 +164,7 @@ def sweep(
 def _describe(writer: Writer, task: Task, out: Generation) -> Iterable[dict[str, Any]]:
     for point in out.points:
         thinking_ids = out.thinking_ids[: point.thinking_tokens]
-        prefix = chat.S1.answer_prefix.strip() if point.finish == "forced" else ""
+        forced = writer.fmt.answer_prefix.strip() if point.finish == "forced" else ""
         yield {
             "question_id": task.question_id,
             "sample": task.sample,
@@ -171,7 +176,7 @@ def _describe(writer: Writer, task: Task, out: Generation) -> Iterable[dict[str,
             "thinking_ids": list(thinking_ids),
             "answer_ids": list(point.answer_ids),
             "thinking": writer.decode(thinking_ids),
-            "answer": prefix + writer.decode(point.answer_ids),
+            "answer": writer.fmt.answer_label + forced + writer.decode(point.answer_ids),
             "thinking_tokens": point.thinking_tokens,
             "answer_tokens": len(point.answer_ids),
             "events": json.dumps(point.events),
@@ -194,9 +199,11 @@ def _check_window(writer: Writer, tasks: Sequence[Task], settings: Sequence[Sett
 def grade_generations(generations: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
     """The `grades` table: one row a generation, by the exact grader. Generations stay as they are."""
     keys = ["model", "question_id", "sample", "setting"]
-    gold = questions.set_index("question_id")[["answer", "answer_type"]].rename(columns={"answer": "gold"})
+    gold = questions.set_index("question_id")[["answer", "answer_type", "metadata"]].rename(columns={"answer": "gold"})
     joined = generations[[*keys, "answer"]].join(gold, on="question_id")
-    extracted = [extract_answer(a, t) for a, t in zip(joined["answer"], joined["answer_type"], strict=True)]
+    options = joined["metadata"].map(read_options)
+    texts = zip(joined["answer"], joined["answer_type"], options, strict=True)
+    extracted = [extract_answer(*each) for each in texts]
     golds = zip(extracted, joined["gold"], joined["answer_type"], strict=True)
     correct = [grade_answer(e, g, t) for e, g, t in golds]
     return joined[keys].assign(grader="exact", extracted=extracted, correct=pd.array(correct, dtype="boolean"))

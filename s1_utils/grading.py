@@ -7,6 +7,7 @@ Source: s1 section 4.1 (deviation: the original's grader sees the gold answer wh
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 
 LONGEST_ANSWER = 200
@@ -14,20 +15,23 @@ _MARKED = re.compile(r"\b(?:final\s+)?answer\s*(?:is\b\s*:?|:)\s*", re.IGNORECAS
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 
 
-def extract_answer(text: str, answer_type: str = "choice") -> str | None:
+def extract_answer(text: str, answer_type: str = "choice", options: Sequence[str] = ()) -> str | None:
     """What follows the last "Answer:", "Final Answer:" or "answer is" on its line; None if there is nothing.
 
-    Without such a mark, the last number of the text answers an integer question, and a text of one to three words
-    any other.
+    With `options`, the only one of them that this line names, as a whole word. Without a mark, the last number of the
+    text answers an integer question, and a text of one to three words any other.
     """
     matches = list(_MARKED.finditer(text))
     if not matches and answer_type == "integer":
         return next(reversed(_NUMBER.findall(text)), None)
-    if not matches:
-        return text.strip().rstrip(".") or None if len(text.split()) <= 3 else None
-    rest = text[matches[-1].end() :].strip()
-    line = rest.splitlines()[0] if rest else ""
-    return line[:LONGEST_ANSWER].rstrip(" .*$").lstrip(" *$") or None
+    if not matches and len(text.split()) > 3:
+        return None
+    rest = (text[matches[-1].end() :] if matches else text).strip()
+    line = rest.splitlines()[0][:LONGEST_ANSWER] if rest else ""
+    if options:
+        named = [o for o in options if re.search(rf"(?<!\w){re.escape(o)}(?!\w)", line)]
+        return named[0] if len(named) == 1 else None
+    return line.rstrip(" .*$").lstrip(" *$") or None
 
 
 def grade_answer(extracted: str | None, gold: str | None, answer_type: str) -> bool | None:

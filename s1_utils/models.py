@@ -71,9 +71,10 @@ def load_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def describe_model(name: str, system_prompt: str) -> dict[str, str]:
-    """What a stage records of its base model: name, hash of its folder, and the system prompt it is asked with."""
-    return {"name": name, "sha256": hash_path(resolve_model(name)), "system_prompt": system_prompt}
+def describe_model(name: str, system_prompt: str, instruction: str) -> dict[str, str]:
+    """What a stage records of its base model: name, hash of its folder, and how it is asked before it is trained."""
+    sha256 = hash_path(resolve_model(name))
+    return {"name": name, "sha256": sha256, "system_prompt": system_prompt, "instruction": instruction}
 
 
 def find_recorded(record: dict[str, str]) -> Path:

@@ -55,6 +55,7 @@ class CollectParams(StageParams):
     notebook: str = Field(default="01_collect", exclude=True)
     model: str = "smollm2-135m-instruct"
     system_prompt: str = "Think, then answer."
+    instruction: str = " Answer with the name only."
     sources: list[str] = ["puzzles", "champ"]
     questions_per_family: Positive = 1600
     dev_questions: Positive = 100

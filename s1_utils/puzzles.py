@@ -193,6 +193,11 @@ def make_puzzle(family: str, rng: random.Random) -> Puzzle:
     return FAMILIES[family].make(rng, rng.choice(FAMILIES[family].sizes))
 
 
+def read_options(metadata: str) -> tuple[str, ...]:
+    """The labels a question's answer is one of; () for other questions."""
+    return tuple(json.loads(metadata).get("options", ()))
+
+
 def read_puzzle(metadata: str) -> Puzzle | None:
     """The puzzle that a question's metadata (JSON) describes; None for other questions."""
     fields = json.loads(metadata)

@@ -14,13 +14,21 @@ import pandas as pd
 from s1_utils.errors import StudyError
 from s1_utils.store import Stage, write_atomically
 
-MARKERS = ("<!-- results -->", "<!-- /results -->")
+FLOW = {  # notebook: (reads, writes)
+    "01_collect": ("nothing", "`questions`, `overlaps`, `traces`, `model.json`"),
+    "02_filter": ("01", "`candidates`, `askings`, `features`, `subsets`, `funnel`"),
+    "03_sft": ("01, 02", "`training`, `label_mask`, `model/`"),
+    "04_sequential_scaling": ("01, 03", "`generations_*`, `grades`, `curve`, `waits`, `measures`"),
+    "05_parallel_scaling": ("01, 03, 04", "`generations`, `grades`, `votes`, `curve`"),
+    "06_ablations": ("01, 02", "`subsets`, `generations`, `grades`, `curve`, `differences`"),
+}
 
 
 def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
     """figure → its tidy table, from the finished stages that `stage` reads."""
-    sequential = json.loads((stage.upstream["04_sequential_scaling"] / "manifest.json").read_text("utf-8"))
-    chance = round(sequential["chance"], 6)
+    manifests = {name: json.loads((stage.upstream[name] / "manifest.json").read_text("utf-8")) for name in FLOW}
+    minutes = [(name, round(manifest["wall_seconds"] / 60, 1)) for name, manifest in manifests.items()]
+    chance = round(manifests["04_sequential_scaling"]["chance"], 6)
     curve = stage.read("06_ablations", "curve")
     forced = curve[curve["control"] == "budget"].assign(subset=lambda table: table["model"].str.split("/").str[0])
     sizes = stage.read("06_ablations", "subsets").groupby("subset").size()
@@ -32,6 +40,7 @@ def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
         "measures": stage.read("04_sequential_scaling", "measures").round(4),
         "parallel": stage.read("05_parallel_scaling", "curve").assign(chance=chance),
         "ablations": forced.assign(examples=forced["subset"].map(sizes), chance=chance),
+        "stages": pd.DataFrame(minutes, columns=["notebook", "minutes"]),
         "ablation_differences": stage.read("06_ablations", "differences").round(6),
     }
 
@@ -48,7 +57,7 @@ def find_stamp(stage: Stage) -> str:
     return "SMOKE RUN: random weights" if name.startswith("random-") else ""
 
 
-def write_markdown(tables: Mapping[str, pd.DataFrame]) -> str:
+def write_results(tables: Mapping[str, pd.DataFrame]) -> str:
     """The results table: accuracy in % with its 95 % interval, and the notebook each row comes from."""
     lines = [
         "| result | accuracy % [95 %] | thinking tokens | n | notebook |",
@@ -68,6 +77,15 @@ def write_markdown(tables: Mapping[str, pd.DataFrame]) -> str:
     return "\n".join(lines)
 
 
+def write_stages(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The table of stages: what each reads and writes, and the minutes it took."""
+    lines = ["| notebook | in | out | minutes |", "|---|---|---|--:|"]
+    for row in tables["stages"].itertuples():
+        reads, writes = FLOW[row.notebook]
+        lines.append(f"| `{row.notebook}` | {reads} | {writes} | {row.minutes} |")
+    return "\n".join(lines)
+
+
 def _write_row(label: str, row: object, notebook: str) -> str:
     accuracy, low, high = (100 * getattr(row, name) for name in ("accuracy", "low", "high"))
     tokens, n = row.thinking_tokens, row.n  # type: ignore[attr-defined]
@@ -75,13 +93,14 @@ def _write_row(label: str, row: object, notebook: str) -> str:
 
 
 def update_readme(data: Path, readme: Path) -> None:
-    """Put the results table of the CSV files in `data` between the README's markers."""
+    """Put the tables made from the CSV files in `data` between the README's markers."""
     tables = {path.stem: pd.read_csv(path) for path in sorted(data.glob("*.csv"))}
     text = readme.read_text("utf-8")
-    if not all(marker in text for marker in MARKERS):
-        raise StudyError(f"{readme} lacks the markers {' '.join(MARKERS)}: put them where the results belong.")
-    before, rest = text.split(MARKERS[0])
-    after = rest.split(MARKERS[1])[1]
-    table = f"{before}{MARKERS[0]}\n{write_markdown(tables)}\n{MARKERS[1]}{after}"
+    for name, table in (("results", write_results(tables)), ("stages", write_stages(tables))):
+        markers = (f"<!-- {name} -->", f"<!-- /{name} -->")
+        if not all(marker in text for marker in markers):
+            raise StudyError(f"{readme} lacks the markers {' '.join(markers)}: put them where the table belongs.")
+        before, rest = text.split(markers[0])
+        text = f"{before}{markers[0]}\n{table}\n{markers[1]}{rest.split(markers[1])[1]}"
     with write_atomically(readme) as path:
-        path.write_text(table, "utf-8")
+        path.write_text(text, "utf-8")

@@ -18,7 +18,7 @@ from s1_utils.budget_forcing import Setting, force_budget
 from s1_utils.engines import Row
 from s1_utils.generation import Task, Writer, run_groups
 from s1_utils.grading import extract_answer, grade_answer
-from s1_utils.puzzles import read_puzzle
+from s1_utils.puzzles import read_options, read_puzzle
 from s1_utils.sources import derive_seed
 from s1_utils.store import Journal
 
@@ -32,10 +32,9 @@ def reshuffle(question: str, metadata: str, seed: int) -> str:
     return puzzle.shuffled(random.Random(seed)).question if puzzle else question
 
 
-def write_examples(examples: pd.DataFrame) -> str:
-    """Worked examples as text: question, thinking, answer of each row of (question, thinking, answer)."""
-    blocks = [f"{row.question}\n{row.thinking}\nAnswer: {row.answer}\n\n" for row in examples.itertuples()]
-    return "".join(blocks)
+def write_examples(examples: pd.DataFrame) -> list[tuple[str, str]]:
+    """Rows of (question, thinking, answer) as earlier turns of a conversation."""
+    return [(row.question, f"{row.thinking}\nAnswer: {row.answer}") for row in examples.itertuples()]
 
 
 def ask_solvers(
@@ -48,11 +47,13 @@ def ask_solvers(
     solver_tokens: int,
     group_size: int,
     seed: int,
+    instruction: str,
 ) -> pd.DataFrame:
     """One row a question, solver and asking: answer, extracted, correct. A question is asked until it is failed.
 
     `pool`: question_id, question, answer, answer_type, domain, metadata. `examples`: domain, question, thinking,
     answer; rows of a question's own domain are shown to the solver "worked", which may think for `solver_tokens`.
+    `instruction` is added for the solver "direct". The writer's format must suit a model that is not trained.
     """
     shown = {domain: write_examples(rows) for domain, rows in examples.groupby("domain")}
     tables = []
@@ -64,8 +65,9 @@ def ask_solvers(
                 Task(
                     row.question_id,
                     writer.encode_prompt(
-                        reshuffle(row.question, row.metadata, derive_seed(seed, "asking", row.question_id, asking)),
-                        shown.get(row.domain, "") if solver == "worked" else "",
+                        reshuffle(row.question, row.metadata, derive_seed(seed, "asking", row.question_id, asking))
+                        + (instruction if solver == "direct" else ""),
+                        shown.get(row.domain, []) if solver == "worked" else [],
                     ),
                     asking,
                     0,
@@ -85,7 +87,8 @@ def ask_solvers(
 
 def _grade(answers: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
     gold = questions.set_index("question_id").loc[answers["question_id"]]
-    extracted = [extract_answer(a, t) for a, t in zip(answers["answer"], gold["answer_type"], strict=True)]
+    texts = zip(answers["answer"], gold["answer_type"], gold["metadata"].map(read_options), strict=True)
+    extracted = [extract_answer(*each) for each in texts]
     golds = zip(extracted, gold["answer"], gold["answer_type"], strict=True)
     return answers.assign(extracted=extracted, correct=[bool(grade_answer(*each)) for each in golds])
 
@@ -98,7 +101,7 @@ def _ask_group(writer: Writer, budget: int, group: Sequence[Task]) -> list[dict[
         rows.append(Row(task.prompt_ids, policy))
     answers = [out.points[0].answer_ids for out in writer.engine.run(rows)]
     return [
-        {"question_id": task.question_id, "asking": task.sample, "answer": "Answer:" + writer.decode(ids)}
+        {"question_id": task.question_id, "asking": task.sample, "answer": writer.fmt.answer_label + writer.decode(ids)}
         for task, ids in zip(group, answers, strict=True)
     ]
 

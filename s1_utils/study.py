@@ -68,7 +68,7 @@ def _run_notebook(line: list[str], notebook: str, profile: str) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(f"Can't write {output.parent} ({error.strerror}): set S1_RUNS to a folder you can.") from error
-    command = [sys.executable, "-m", *line, "--no-progress-bar", "--log-output", "--log-level", "WARNING"]
+    command = [sys.executable, "-m", *line, "--no-progress-bar", "--log-output"]
     log = output.with_name("papermill.log")
     with open(log, "w", encoding="utf-8") as file:
         process = subprocess.Popen(
@@ -77,7 +77,7 @@ def _run_notebook(line: list[str], notebook: str, profile: str) -> None:
         assert process.stdout is not None
         for text in process.stdout:
             file.write(text)
-            if " s left" in text or "step " in text:
+            if " s left" in text or "training: step" in text:
                 print(f"  {text.strip()}", flush=True)
     if process.wait() != 0:
         raise StudyError(f"{notebook} failed: {_find_reason(output, log, process.returncode)}")

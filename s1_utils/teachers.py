@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from s1_utils.grading import extract_answer, grade_answer
-from s1_utils.puzzles import Puzzle, read_puzzle
+from s1_utils.puzzles import Puzzle, read_options, read_puzzle
 from s1_utils.sources import derive_seed
 
 COLUMNS = "question_id teacher thinking attempt thinking_tokens attempt_correct grader".split()
@@ -82,7 +82,7 @@ def collect_traces(questions: pd.DataFrame, tokenizer: Any, *, seed: int, **habi
         if asked is None:
             continue
         teacher, trace = asked
-        extracted = extract_answer(trace.attempt, row.answer_type)
+        extracted = extract_answer(trace.attempt, row.answer_type, read_options(row.metadata))
         rows.append(
             {
                 "question_id": row.question_id,

@@ -42,9 +42,14 @@ def finish(runs, notebook):
 
 
 def find_descendants(pid):
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
     found = [int(child) for child in children.stdout.split()]
     return found + [pid for child in found for pid in find_descendants(child)]
+
+
+def is_kernel(pid):
+    shown = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return "ipykernel_launcher" in shown.stdout
 
 
 def read_outputs(runs, notebook):
@@ -73,8 +78,8 @@ def test_a_killed_stage_continues_and_ends_in_the_same_bytes(undisturbed, tmp_pa
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    doomed = find_descendants(process.pid)
-    for pid in [process.pid, *doomed] if victim == "everything" else doomed[-1:]:
+    doomed = [process.pid, *find_descendants(process.pid)]
+    for pid in doomed if victim == "everything" else filter(is_kernel, doomed):
         os.kill(pid, signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
     assert process.returncode != 0

@@ -24,7 +24,7 @@ def test_a_hub_that_cant_be_reached_is_a_line_that_says_what_to_do(monkeypatch):
 
 
 def test_a_recorded_model_whose_folder_changed_is_refused():
-    record = models.describe_model("random-llama", "Think.")
+    record = models.describe_model("random-llama", "Think.", "")
     assert models.find_recorded(record) == models.resolve_model("random-llama")
     with pytest.raises(StudyError, match="isn't the model that 01_collect recorded"):
         models.find_recorded({**record, "sha256": "0" * 64})
