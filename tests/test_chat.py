@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s1_utils.budget_forcing import Setting, force_budget
-from s1_utils.chat import S1, encode, encode_markers, write_completion, write_prompt
+from s1_utils.chat import PLAIN, S1, encode, encode_markers, write_completion, write_prompt
 from s1_utils.engines import Row, match_stop
 from s1_utils.engines.scripted import ScriptedEngine
 from s1_utils.errors import StudyError
@@ -44,8 +44,9 @@ def test_a_marker_the_tokenizer_cannot_keep_is_refused(tokenizer):
         encode_markers(tokenizer, replace(S1, turn_end="\x04"))
 
 
-def test_every_way_a_trace_may_end_is_looked_for(tokenizer, markers):
-    assert [tokenizer.decode(ids) for ids in markers.end_markers] == list(S1.end_markers)
+@pytest.mark.parametrize("fmt", [S1, PLAIN], ids=["s1", "plain"])
+def test_every_way_a_trace_may_end_is_looked_for(tokenizer, fmt):
+    assert [tokenizer.decode(ids) for ids in encode_markers(tokenizer, fmt).end_markers] == list(fmt.end_markers)
 
 
 def test_the_end_of_the_turn_ends_thinking_and_answer(tokenizer, markers):
@@ -75,6 +76,13 @@ def test_an_empty_system_prompt_leaves_the_templates_own(tokenizer):
         [{"role": "user", "content": "Why?"}], tokenize=False, add_generation_prompt=True
     )
     assert write_prompt(tokenizer, "Why?", "") == own
+
+
+def test_examples_are_earlier_turns_before_the_question(tokenizer):
+    prompt = write_prompt(tokenizer, "Why?", SYSTEM, [("Who?", "Me."), ("When?", "Now.")])
+    turns = [("user", "Who?"), ("assistant", "Me."), ("user", "When?"), ("assistant", "Now."), ("user", "Why?")]
+    written = "".join(f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in [("system", SYSTEM), *turns])
+    assert prompt == f"{written}<|im_start|>assistant\n"
 
 
 # ------------------------------------------------------------------ training text

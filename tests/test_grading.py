@@ -67,7 +67,22 @@ def test_a_very_long_line_is_cut():
 
 
 def test_extraction_never_sees_the_gold_answer():
-    assert list(inspect.signature(extract_answer).parameters) == ["text", "answer_type"]
+    assert list(inspect.signature(extract_answer).parameters) == ["text", "answer_type", "options"]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Answer: B", "B"),
+        ("Final Answer: bag B.", "B"),
+        ("Answer: B has salt; C has jam", None),
+        ("Answer: Bern", None),
+        ("Answer:\n\nB", "B"),
+        ("Answer:", None),
+    ],
+)
+def test_with_options_the_only_one_the_line_names_is_the_answer(text, answer):
+    assert extract_answer(text, "choice", ["A", "B", "C"]) == answer
 
 
 @given(st.text(), st.sampled_from(["choice", "integer", "expression"]))
@@ -79,6 +94,11 @@ def test_an_extracted_answer_is_one_non_empty_line_of_the_text(text, answer_type
 @given(st.text("AB:.*$ \n", max_size=8), st.sampled_from(["Answer:", "Final Answer:", "the answer is"]))
 def test_what_comes_before_the_last_mark_never_matters(before, mark):
     assert extract_answer(f"{before}\n{mark} C") == "C"
+
+
+@given(st.text("ABC:. \n", max_size=9), st.lists(st.sampled_from("ABC"), min_size=1, unique=True))
+def test_with_options_nothing_else_is_extracted(text, options):
+    assert extract_answer(f"Answer: {text}", "choice", options) in [None, *options]
 
 
 # ------------------------------------------------------------------ grading

@@ -53,8 +53,8 @@ def solve_codes(facts, options, asked):
 
 
 def solve_towns(facts, options, asked):
-    trades = dict(facts)
-    return [town for town, _, *people in options if {asked[-3], asked[-1]} <= {trades[person] for person in people}]
+    trades = {person.removesuffix(":"): trade for person, trade in facts}
+    return [town for town, _, a, _, b in options if {asked[-3], asked[-1]} == {trades[a], trades[b]}]
 
 
 SOLVERS = {"doors": solve_doors, "bags": solve_bags, "codes": solve_codes, "towns": solve_towns}
@@ -165,6 +165,15 @@ def test_a_puzzle_is_read_back_from_its_metadata(puzzle):
 
 def test_metadata_of_other_questions_hold_no_puzzle():
     assert puzzles.read_puzzle('{"teacher": "own", "thinking": "so"}') is None
+
+
+@given(PUZZLES)
+def test_the_options_of_a_question_are_read_from_its_metadata(puzzle):
+    assert list(puzzles.read_options(json.dumps(asdict(puzzle)))) == list(puzzle.options)
+
+
+def test_metadata_of_other_questions_hold_no_options():
+    assert not puzzles.read_options('{"teacher": "own", "thinking": "so"}')
 
 
 # ------------------------------------------------------------------ the teacher
