@@ -61,6 +61,7 @@ def draw_parallel(ax: Any, table: pd.DataFrame) -> None:
     """Majority vote against budget forcing at equal thinking tokens, on the same questions."""
     looks = {
         "sequential": (BLUE, "o", "sequential: forced budget"),
+        "waited": (GREEN, "D", "sequential: natural end, then “Wait”"),
         "majority": (ORANGE, "^", "parallel: majority of k"),
         "pass": (GREY, "v", "any of k (pass@k)"),
     }
@@ -107,7 +108,8 @@ def draw_ablations(ax: Any, table: pd.DataFrame) -> None:
     ax.errorbar(100 * table["accuracy"], list(y), xerr=errors, fmt="o", color=BLUE, capsize=3)
     ax.set_yticks(list(y), [f"{row.subset} (n = {row.examples})" for row in table.itertuples()])
     ax.axvline(100 * table["chance"].iloc[0], color=GREY, linestyle=":", linewidth=1)
-    ax.annotate("chance", (100 * table["chance"].iloc[0], 0), (3, -8), textcoords="offset points", fontsize=7.5)
+    top = (100 * table["chance"].iloc[0], len(table) - 1)
+    ax.annotate("chance", top, (3, 8), textcoords="offset points", fontsize=7.5, color=GREY)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("accuracy (%)")
     ax.set_title("What the training subset is worth", loc="left", fontsize=10)
