@@ -1,82 +1,549 @@
-"""Overlap between texts by n-grams of words, exactly and with evidence.
+"""Overlap between texts, exactly and with evidence: who shares what with which evaluation item.
 
-Knows texts and ids; knows nothing about questions or files. Policy `s1`: lower case, white-space words, any one
-shared 8-gram. Source: s1 section 2.1 and its decontamination script. A text shorter than n words owns no n-gram, so
-this rule can't see it: such reference texts are matched whole instead, and counted.
+Knows texts and ids; knows nothing about questions or stages (`python -m s1_utils.dedup` is in overlap_files). Source:
+s1 section 2.1 and its decontamination script. Policy `s1` is that script's rule: lower case, white-space words, any
+one shared 8-gram. Policy `audited` adds two rules and ignores boilerplate. The three rules:
+
+- `words`: n white-space words in a row, lower case (the paper's).
+- `letters`: n words of the item in a row, read as letters and digits only: case, accents, width, punctuation, spacing
+  and LaTeX spacing commands don't count. The run must hold at least `letters` letters and digits.
+- `short`: an item that owns no run of the rule `letters` is found as a whole, with its operators; one of fewer than 10
+  letters and digits only as a sentence of its own.
+
+Invariants: tests/test_dedup.py (against loops over all pairs). Speed and memory: tests/bench/bench_overlap.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import hashlib
+import re
+import struct
+import sys
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from itertools import accumulate, compress, count, pairwise
+from typing import Any
 
-import pandas as pd
+from s1_utils.text_forms import (
+    blank_typesetting,
+    find_ngrams,
+    is_sentence,
+    keep_letters,
+    map_letters,
+    read_closely,
+    read_edges,
+    split_words,
+    trim_signs,
+)
+
+SEED = 8  # letters compared at once; a run of 3 * SEED - 1 always holds two of them at multiples of SEED
+SLOTS = 2**18  # to count in how many items a seed is, roughly
+TINY = 2 * SEED - 1  # items with fewer letters hold no sure seed: they are looked for one by one
+SENTENCE = 10  # an item with fewer letters is found only as a sentence of its own
+TRIES = 10_000  # at further runs in a text that has a match with the item: the same bound, for texts
+OCCURRENCES = 16  # of one gram in one item; more are the work of a stuck key, and would make scanning quadratic
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """A text that shares `words` with a reference text; `method` is "ngram" or "whole"."""
+class Policy:
+    """What counts as overlap. Raises ValueError for values that make no rule."""
 
-    text_id: str
-    reference_id: str
-    method: str
-    words: str
+    n: int = 8  # words in a row
+    normalised: bool = True  # the rules `letters` and `short` as well
+    letters: int = 24  # that a run of the rule `letters` holds at least
+    common: int = 10  # texts, of either side, that make an n-gram boilerplate; 0: nothing is
+    covering: float = 0.8  # share of an item from which on a match is never boilerplate
 
-
-def split_words(text: str) -> list[str]:
-    return text.lower().split()
-
-
-def find_ngrams(words: list[str], n: int) -> Iterator[tuple[str, ...]]:
-    """Every window of n words, in order. Raises ValueError for n < 1."""
-    if n < 1:
-        raise ValueError(f"n must be 1 or more, not {n}.")
-    return zip(*(words[i:] for i in range(n)), strict=False)
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be 1 or more words, not {self.n}.")
+        if self.letters < 3 * SEED - 1:
+            raise ValueError(f"letters must be {3 * SEED - 1} or more, not {self.letters}.")
+        if self.common < 0 or not 0 <= self.covering <= 1:
+            raise ValueError("common must be 0 or more texts, covering a share from 0 to 1.")
 
 
-def find_overlaps(texts: Mapping[str, str], references: Mapping[str, str], *, n: int = 8) -> list[Overlap]:
-    """One overlap for every (text, reference) pair that shares an n-gram, the first shared one as evidence.
+POLICIES = {"s1": Policy(normalised=False, common=0), "audited": Policy()}
 
-    `texts` and `references` map ids to texts. The result is in the order of `texts`, then of `references`.
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One run of words that a training text shares with an evaluation item, as long as it gets on both sides."""
+
+    train_id: str
+    eval_set: str
+    eval_id: str
+    rule: str  # words, letters or short
+    text: str  # the training text from train_start to train_end
+    train_start: int  # in characters of the text as it was given
+    train_end: int
+    eval_start: int
+    eval_end: int
+    words: int  # of the item
+    coverage: float  # share of the item's words (rule `words`) or letters
+    common_train: int = 0  # different training texts that hold its rarest n-gram
+    common_eval: int = 0  # different evaluation items that hold it
+    boilerplate: bool = False
+    grams: tuple[int, ...] = field(default=(), repr=False)  # its n-grams, as numbered by the index
+    digest: int = field(default=0, repr=False)  # of the training text's words: equal texts count once
+
+
+# ------------------------------------------------------------------ the index
+
+
+def _digest(words: Sequence[str]) -> int:
+    joined = "\0".join(words).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "little", signed=True)
+
+
+_Numbers = partial(array, "q")
+Places = int | list[int]  # item << 32 | place; one of them, or several
+
+
+@dataclass(slots=True)
+class _Item:
+    """An evaluation item, with its word grams and its letter windows."""
+
+    eval_set: str
+    eval_id: str
+    text: str
+    words: list[str]
+    grams: array[int]  # numbers of its n-grams of words
+    letters: bytes = b""
+    starts: array[int] = field(default_factory=_Numbers)  # of every word that has letters, in `letters`
+    ends: array[int] = field(default_factory=_Numbers)
+    windows: array[int] = field(default_factory=_Numbers)  # number of the shortest run from word i on
+    closes: array[int] = field(default_factory=_Numbers)  # the word before which that run ends
+    reading: str = ""  # of a short item
+    word_spans: list[tuple[int, int]] = field(default_factory=list)  # filled when first matched
+    offsets: list[int] = field(default_factory=list)
+
+    def holds_window(self, start: int, end: int) -> bool:
+        """Whether one of its windows lies in letters[start:end]."""
+        first = bisect_left(self.starts, start)
+        return first < len(self.windows) and self.closes[first] <= bisect_right(self.ends, end)
+
+
+class Index:
+    """Evaluation items by what they could share. Grows with `add`; `scan` finds every match of training texts.
+
+    Raises ValueError for texts that are not strings and for an id that is in its set twice.
     """
-    index: dict[tuple[str, ...], list[str]] = {}
-    for reference_id, text in references.items():
+
+    def __init__(self, policy: Policy = POLICIES["audited"]) -> None:
+        self.policy = policy
+        self.items: list[_Item] = []
+        self.common_eval: list[int] = []  # by gram: different items that hold it
+        n = policy.n
+        k = max(1, n // 2)  # every window of n words holds one k-gram that starts at a multiple of n - k + 1
+        self._strided = [slice(i, None, n - k + 1) for i in range(k)]
+        self._k = k
+        self._probe: set[tuple[str, ...]] = set()
+        self._grams: dict[tuple[str, ...], int] = {}
+        self._places: dict[int, Places] = {}  # by gram of words: item, word
+        self._windows: dict[bytes, int] = {}
+        self._seeds: dict[tuple[int, int], Places] = {}  # by two seeds in a row: item, byte
+        self._short_seeds: dict[int, Places] = {}
+        self._tiny: list[tuple[int, bytes]] = []  # items too short for a seed
+        self._often = array("H", bytes(2 * SLOTS))  # by hash of seeds: the items that hold them, about
+        self._ids: set[tuple[str, str]] = set()
+        self._texts: set[int] = set()
+        self._letter_texts: set[bytes] = set()
+
+    def add(self, eval_set: str, items: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
+        """Add the items of one evaluation set, id → text."""
+        first = len(self.items)
+        for eval_id, text in items.items() if isinstance(items, Mapping) else items:
+            if not isinstance(text, str):
+                raise ValueError(f"{eval_set}, item {eval_id}: its text is {text!r:.40}, not a string.")
+            if (eval_set, eval_id) in self._ids:
+                raise ValueError(f"{eval_set} has two items with the id {eval_id!r}: give each its own.")
+            self._ids.add((eval_set, eval_id))
+            self._add_words(eval_set, eval_id, text)
+            if self.policy.normalised:
+                self._add_letters(self.items[-1])
+        if self.policy.normalised:
+            for item in self.items[first:]:
+                for slot in {hash(key) % SLOTS for key in _pair_seeds(item)}:
+                    self._often[slot] = min(self._often[slot] + 1, 65535)
+            for number in range(first, len(self.items)):
+                self._add_seeds(number, self.items[number])
+
+    def _number(self, table: dict, gram: object, seen: set[int], is_new: bool) -> int:
+        number = table.setdefault(gram, len(self.common_eval))
+        if number == len(self.common_eval):
+            self.common_eval.append(0)
+        if is_new and number not in seen:
+            self.common_eval[number] += 1
+        seen.add(number)
+        return number
+
+    def _add_words(self, eval_set: str, eval_id: str, text: str) -> None:
         words = split_words(text)
-        for gram in dict.fromkeys(find_ngrams(words, n) if len(words) >= n else [tuple(words)]):
-            index.setdefault(gram, []).append(reference_id)
-    rank = {reference_id: i for i, reference_id in enumerate(references)}
-    overlaps = []
-    for text_id, text in texts.items():
-        words = split_words(text)
-        found: dict[str, Overlap] = {}
-        for gram in find_ngrams(words, n) if len(words) >= n else [tuple(words)]:
-            for reference_id in index.get(gram, ()):
-                method = "ngram" if len(words) >= n else "whole"
-                found.setdefault(reference_id, Overlap(text_id, reference_id, method, " ".join(gram)))
-        overlaps += sorted(found.values(), key=lambda overlap: rank[overlap.reference_id])
-    return overlaps
+        is_new = _digest(words) not in self._texts
+        self._texts.add(_digest(words))
+        seen: set[int] = set()
+        grams = _Numbers(self._number(self._grams, gram, seen, is_new) for gram in find_ngrams(words, self.policy.n))
+        uses: dict[int, int] = defaultdict(int)
+        for place, gram in enumerate(grams):
+            uses[gram] += 1
+            if uses[gram] <= OCCURRENCES:
+                _put(self._places, gram, len(self.items), place)
+        self.items.append(_Item(eval_set, eval_id, text, words, grams))
+        if len(words) >= self.policy.n:
+            self._probe.update(find_ngrams(words, self._k))
+
+    def _add_letters(self, item: _Item) -> None:
+        policy = self.policy
+        pieces = [keep_letters(word) for word in blank_typesetting(item.text).split()]
+        item.letters = b"".join(pieces)
+        pieces = [piece for piece in pieces if piece]
+        item.ends = _Numbers(accumulate(map(len, pieces)))
+        item.starts = _Numbers([0, *item.ends[:-1]] if item.ends else [])
+        sizes = [0, *accumulate(len(piece.decode()) for piece in pieces)]
+        seen: set[int] = set()
+        is_new = item.letters not in self._letter_texts
+        self._letter_texts.add(item.letters)
+        for i, start in enumerate(item.starts):
+            close = max(i + policy.n, bisect_left(sizes, sizes[i] + policy.letters))
+            if close > len(item.ends):
+                break
+            window = item.letters[start : item.ends[close - 1]]
+            item.windows.append(self._number(self._windows, window, seen, is_new))
+            item.closes.append(close)
+        if not item.windows:
+            item.reading = trim_signs(read_closely(item.text))
+            item.windows = _Numbers([self._number(self._windows, item.letters, seen, is_new)])
+            item.closes = _Numbers([len(item.ends)])
+
+    def _add_seeds(self, number: int, item: _Item) -> None:
+        """Of the seeds in each window of the item, one for each alignment is enough: that of the fewest items."""
+        if len(item.letters) < TINY:
+            if item.reading:
+                self._tiny.append((number, item.letters))
+            return
+        alone = len(item.letters) < 3 * SEED - 1
+        keys = _pair_seeds(item)
+        table: dict = self._short_seeds if alone else self._seeds
+        width = SEED if alone else 2 * SEED
+        spans = [(0, len(item.letters))]
+        if not item.reading:
+            closes = [item.ends[close - 1] for close in item.closes]
+            spans = list(zip(item.starts, closes, strict=False))
+        chosen: set[int] = set()
+        for alignment in range(SEED):
+            last = -1  # the place chosen last
+            for start, end in spans:
+                if last >= start and last + width <= end:
+                    continue
+                first = start + (alignment - start) % SEED
+                places = range(first, end - width + 1, SEED)
+                last = min(places, key=lambda place: (self._often[hash(keys[place]) % SLOTS], -place))
+                chosen.add(last)
+        uses: Counter = Counter()
+        for place in sorted(chosen):
+            uses[keys[place]] += 1
+            if uses[keys[place]] <= OCCURRENCES:
+                _put(table, keys[place], number, place)
+
+    # -------------------------------------------------------------- scanning
+
+    def scan(self, texts: Mapping[str, str] | Iterable[tuple[str, str]], *, fast: bool = False) -> Iterator[Match]:
+        """Every match of every training text (id, text), text by text, not yet labelled (see `label`).
+
+        `fast` leaves out texts that share no n-gram of words in compiled code; the matches are the same. Raises
+        ValueError for a text that is no string, StudyError for `fast` without numba.
+        """
+        probe, strided, normalised = self._probe, self._strided, self.policy.normalised
+        tiny = b"|".join(re.escape(own) for _, own in self._tiny)
+        find_tiny = re.compile(tiny).search if tiny else lambda letters: None
+        seeds, short = set(self._seeds), set(self._short_seeds)  # faster to ask than a dict
+        for train_id, text, maybe in self._nominate(texts, fast):
+            if maybe:
+                words = text.lower().split()
+                cut = words.__getitem__
+                if not probe.isdisjoint(zip(*map(cut, strided), strict=False)):
+                    yield from self._match_words(train_id, text, words)
+            if normalised:
+                letters = keep_letters(text)
+                chunks = _read_seeds(letters, SEED)
+                if not (seeds.isdisjoint(pairwise(chunks)) and short.isdisjoint(chunks)):
+                    yield from self._match_letters(train_id, text, letters, chunks)
+                if find_tiny(letters):
+                    yield from self._match_tiny(train_id, text, letters)
+
+    def _nominate(
+        self, texts: Mapping[str, str] | Iterable[tuple[str, str]], fast: bool
+    ) -> Iterator[tuple[str, str, bool]]:
+        pairs = texts.items() if isinstance(texts, Mapping) else texts
+        if fast:
+            from s1_utils.overlap_kernel import nominate
+
+            words = (item.words for item in self.items)
+            yield from nominate(pairs, words, self.policy.n, others=self.policy.normalised)
+            return
+        for train_id, text in pairs:
+            if not isinstance(text, str):
+                raise ValueError(f"Training text {train_id}: it is {text!r:.40}, not a string.")
+            yield train_id, text, True
+
+    def _match_words(self, train_id: str, text: str, words: list[str]) -> Iterator[Match]:
+        n, k, grams = self.policy.n, self._k, self._grams
+        strides = zip(*map(words.__getitem__, self._strided), strict=False)
+        near = [place * (n - k + 1) for place in _find_members(strides, self._probe)]
+        windows = ((i, tuple(words[i : i + n])) for at in near for i in range(max(0, at - n + k), at + 1))
+        found = [(i, gram) for i, gram in windows if gram in grams]
+        if not found:
+            return
+        digest, spans, done = _digest(words), _find_words(text), {}
+        for i, gram in found:
+            for number, places in _group(self._places[grams[gram]]):
+                if i < done.get(number, 0):
+                    continue
+                item = self.items[number]
+                runs = [_extend(words, item.words, i, place, n) for place in places]
+                start, place, length = max(runs, key=lambda run: run[2])
+                done[number] = start + length - n + 1
+                own = item.word_spans = item.word_spans or _find_words(item.text)
+                first, last = spans[start][0], spans[start + length - 1][1]
+                yield Match(
+                    train_id, item.eval_set, item.eval_id, "words", text[first:last], first, last,
+                    own[place][0], own[place + length - 1][1], length, length / len(item.words),
+                    grams=tuple(dict.fromkeys(item.grams[place : place + length - n + 1])), digest=digest,
+                )  # fmt: skip
+
+    def _match_letters(self, train_id: str, text: str, letters: bytes, chunks: Sequence[int]) -> Iterator[Match]:
+        seeds, short = self._seeds, self._short_seeds
+        hits = [(i, seeds[chunks[i], chunks[i + 1]]) for i in _find_members(pairwise(chunks), seeds)]
+        hits += [(i, short[chunks[i]]) for i in _find_members(chunks, short)]
+        offsets: list[int] = []
+        digest = 0
+        ends: dict[tuple[int, int], int] = {}  # by item and shift: where the run that was tried there ends
+        found: dict[int, list[Match]] = {}  # by item
+        tries: Counter[int] = Counter()
+        for i, places in hits:
+            for number, starts in _group(places):
+                item, at = self.items[number], i * SEED
+                starts = [place for place in starts if at >= ends.get((number, at - place), 0)]
+                tries[number] += number in found
+                if not starts or tries[number] > TRIES:
+                    continue
+                for place in starts:
+                    if not _may_go_on(letters, item.letters, at, place):
+                        continue
+                    run = _extend(letters, item.letters, at, place, SEED)
+                    if item.holds_window(run[1], run[1] + run[2]):
+                        ends[number, run[0] - run[1]] = run[0] + run[2]
+                        offsets, digest = offsets or map_letters(text), digest or _digest(split_words(text))
+                        if match := self._cut_to_words(train_id, text, digest, item, run, offsets):
+                            found.setdefault(number, []).append(match)
+        for matches in found.values():
+            yield from _drop_inner(matches)
+
+    def _cut_to_words(
+        self, train_id: str, text: str, digest: int, item: _Item, run: tuple[int, int, int], offsets: list[int]
+    ) -> Match | None:
+        """The run cut to whole words of the item that are whole words of the text, if enough of it is left."""
+        start, place, length = run
+        shift = start - place
+        first, last = bisect_left(item.starts, place), bisect_right(item.ends, place + length)
+        while first < last and not _is_border(offsets, item.starts[first] + shift):
+            first += 1
+        while first < last and not _is_border(offsets, item.ends[last - 1] + shift):
+            last -= 1
+        grams = [item.windows[i] for i in range(first, min(last, len(item.windows))) if item.closes[i] <= last]
+        if not grams or first == last:
+            return None
+        a, b = item.starts[first], item.ends[last - 1]
+        train = offsets[a + shift], offsets[b + shift - 1] + 1
+        own = item.offsets = item.offsets or map_letters(item.text)
+        if item.reading:
+            shown, item_shown = blank_typesetting(text), blank_typesetting(item.text)
+            if trim_signs(read_closely(shown[slice(*train)])) != item.reading:
+                return None
+            if read_edges(shown, *train) != read_edges(item_shown, own[0], own[-1] + 1):
+                return None
+            if len(item.letters.decode()) < SENTENCE and not is_sentence(shown, *train):
+                return None
+        return Match(
+            train_id, item.eval_set, item.eval_id, "short" if item.reading else "letters", text[slice(*train)], *train,
+            own[a], own[b - 1] + 1, last - first, (b - a) / len(item.letters),
+            grams=tuple(dict.fromkeys(grams)), digest=digest,
+        )  # fmt: skip
+
+    def _match_tiny(self, train_id: str, text: str, letters: bytes) -> Iterator[Match]:
+        offsets, digest = map_letters(text), _digest(split_words(text))
+        for number, own in self._tiny:
+            item, start = self.items[number], letters.find(own)
+            while start >= 0:
+                match = self._cut_to_words(train_id, text, digest, item, (start, 0, len(own)), offsets)
+                if match:
+                    yield match
+                    break
+                start = letters.find(own, start + 1)
+
+    def find_invisible(self, rule: str) -> list[tuple[str, str]]:
+        """(set, id) of the items that the rule `words` or `letters`, or the whole policy (`any`), can never find."""
+        hidden = {
+            "words": lambda item: not item.grams,
+            "letters": lambda item: bool(item.reading) or not item.letters,
+            "any": lambda item: not item.grams and not item.letters,
+        }[rule]
+        return [(item.eval_set, item.eval_id) for item in self.items if hidden(item)]
+
+
+def _pair_seeds(item: _Item) -> list:
+    """At every position, two seeds in a row, or one alone where an item is too short for two."""
+    seeds = _read_seeds(item.letters, 1)
+    return list(seeds) if len(item.letters) < 3 * SEED - 1 else list(zip(seeds, seeds[SEED:], strict=False))
+
+
+@lru_cache(4096)
+def _unpack(count: int) -> Callable[[bytes], tuple[int, ...]]:
+    return struct.Struct(f"@{count}Q").unpack_from
+
+
+def _read_seeds(letters: bytes, step: int) -> Sequence[int]:
+    """SEED letters at once as integers, from every `step`-th position (1 or SEED) on."""
+    if step == SEED:
+        return _unpack(len(letters) // SEED)(letters)
+    return [int.from_bytes(letters[i : i + SEED], sys.byteorder) for i in range(len(letters) - SEED + 1)]
+
+
+def _find_words(text: str) -> list[tuple[int, int]]:
+    """Start and end of every white-space word, in characters of `text` (lower case may change lengths)."""
+    return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+def _put(table: dict[Any, Places], key: Any, number: int, place: int) -> None:
+    """Add a place to those of a key; most keys have one, which takes the least memory as a plain integer."""
+    packed, known = number << 32 | place, table.get(key)
+    if known is None:
+        table[key] = packed
+    elif isinstance(known, int):
+        table[key] = [known, packed]
+    else:
+        known.append(packed)
+
+
+def _group(places: Places) -> Iterable[tuple[int, list[int]]]:
+    """(item, its places), of places as the index stores them."""
+    if isinstance(places, int):
+        return [(places >> 32, [places & 0xFFFFFFFF])]
+    groups: dict[int, list[int]] = {}
+    for packed in places:
+        groups.setdefault(packed >> 32, []).append(packed & 0xFFFFFFFF)
+    return groups.items()
+
+
+def _drop_inner(matches: list[Match]) -> Iterator[Match]:
+    """The matches of one text and item that don't lie within another, in order."""
+    furthest = -1
+    for match in sorted(matches, key=lambda match: (match.train_start, -match.train_end, match.eval_start)):
+        if match.train_end > furthest:
+            furthest = match.train_end
+            yield match
+
+
+def _find_members(items: Iterable, members: Container) -> Iterator[int]:
+    """Positions of the items that are members, without a step of Python for those that aren't."""
+    return compress(count(), map(members.__contains__, items))
+
+
+def _may_go_on(a: bytes, b: bytes, i: int, j: int) -> bool:
+    """False if two equal seeds can't lie in an equal run of 3 * SEED - 1 letters: it goes on by half a seed or more.
+
+    An item with only one seed in a row is let through.
+    """
+    half = SEED // 2
+    return (
+        len(b) < 3 * SEED - 1
+        or a[i + 2 * SEED : i + 5 * half] == b[j + 2 * SEED : j + 5 * half]
+        or a[max(0, i - half) : i] == b[max(0, j - half) : j]
+    )
+
+
+def _extend(a: Sequence, b: Sequence, i: int, j: int, length: int) -> tuple[int, int, int]:
+    """The longest equal run of a and b that holds a[i : i + length] == b[j : j + length]: its starts and length."""
+    start = 0
+    while start < min(i, j) and a[i - start - 1] == b[j - start - 1]:
+        start += 1
+    end, room = length, min(len(a) - i, len(b) - j)
+    while end < room and a[i + end] == b[j + end]:
+        end += 1
+    return i - start, j - start, start + end
+
+
+def _is_border(offsets: list[int], byte: int) -> bool:
+    """Whether something that is no letter stands before this byte of the letters (or it is an end of the text)."""
+    return byte in (0, len(offsets)) or offsets[byte] > offsets[byte - 1] + 1
+
+
+# ------------------------------------------------------------------ what is boilerplate
+
+
+def label(matches: Iterable[Match], index: Index) -> list[Match]:
+    """The matches with how common each is, and whether it is boilerplate.
+
+    A match is boilerplate if every n-gram of it is in `policy.common` evaluation items, or in as many different
+    training texts of those that stay, unless it covers most of its item. Texts that go for another match don't make
+    an n-gram common: so removing what is found and looking again finds nothing new, in whatever order.
+    """
+    matches, policy = list(matches), index.policy
+    holders: dict[int, set[int]] = defaultdict(set)
+    for match in matches:
+        for gram in match.grams:
+            holders[gram].add(match.digest)
+    total = {gram: len(texts) for gram, texts in holders.items()}
+
+    def is_boilerplate(match: Match) -> bool:
+        return policy.common > 0 and match.coverage < policy.covering and all(
+            max(index.common_eval[gram], len(holders[gram])) >= policy.common for gram in match.grams
+        )  # fmt: skip
+
+    removed: set[int] = set()
+    while new := {m.digest for m in matches if m.digest not in removed and not is_boilerplate(m)}:
+        removed |= new
+        for texts in holders.values():
+            texts -= new
+    return [
+        replace(
+            match,
+            common_train=min(total[gram] for gram in match.grams),
+            common_eval=min(index.common_eval[gram] for gram in match.grams),
+            boilerplate=is_boilerplate(match),
+        )
+        for match in matches
+    ]
+
+
+def find_overlaps(
+    texts: Mapping[str, str], references: Mapping[str, Mapping[str, str]], policy: Policy = POLICIES["audited"]
+) -> list[Match]:
+    """Every match of training texts (id → text) with evaluation sets (name → id → text), boilerplate labelled."""
+    index = Index(policy)
+    for eval_set, items in references.items():
+        index.add(eval_set, items)
+    return label(index.scan(texts), index)
+
+
+# ------------------------------------------------------------------ repeats
 
 
 def find_duplicates(texts: Mapping[str, str]) -> dict[str, str]:
-    """id → id of the text it repeats (same words, any case and spacing); the smallest id is kept."""
+    """id → id of the text it repeats (same letters, digits and operators, read closely); the smallest id is kept."""
     first: dict[str, str] = {}
+    keys = {text_id: read_closely(text) or text for text_id, text in texts.items()}
     for text_id in sorted(texts):
-        first.setdefault(" ".join(split_words(texts[text_id])), text_id)
-    kept = {" ".join(split_words(text)): first[" ".join(split_words(text))] for text in texts.values()}
-    return {i: kept[" ".join(split_words(t))] for i, t in texts.items() if kept[" ".join(split_words(t))] != i}
+        first.setdefault(keys[text_id], text_id)
+    return {text_id: first[key] for text_id, key in keys.items() if first[key] != text_id}
 
 
-def decontaminate(questions: pd.DataFrame, *, n: int) -> pd.DataFrame:
-    """The `overlaps` table: training rows to remove because of held-out ones, and repeats to remove, with evidence.
+if __name__ == "__main__":
+    from s1_utils.overlap_files import main
 
-    `questions`: question_id, question, split. One row a pair: question_id, against_set, against_id, method, words.
-    """
-    texts = {
-        split: dict(zip(rows["question_id"], rows["question"], strict=True))
-        for split, rows in questions.groupby("split")
-    }
-    train, test, dev = (texts.get(split, {}) for split in ("train", "test", "dev"))
-    rows = [(o.text_id, "test", o.reference_id, o.method, o.words) for o in find_overlaps(train | dev, test, n=n)]
-    rows += [(o.text_id, "dev", o.reference_id, o.method, o.words) for o in find_overlaps(train, dev, n=n)]
-    rows += [(i, "train", kept, "repeat", train[kept]) for i, kept in find_duplicates(train).items()]
-    return pd.DataFrame(rows, columns=["question_id", "against_set", "against_id", "method", "words"], dtype="string")
+    sys.exit(main())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -60,7 +60,11 @@ class CollectParams(StageParams):
     questions_per_family: Positive = 1600
     dev_questions: Positive = 100
     test_questions: Positive = 320
+    overlap_policy: Literal["audited", "s1"] = "audited"
     ngram: Positive = 8
+    run_letters: Annotated[int, Field(ge=23)] = 24
+    boilerplate: Count = 10
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.7
     give_up: Share = 0.6
     slip: Share = 0.02
     check: Share = 0.4

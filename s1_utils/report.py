@@ -15,7 +15,7 @@ from s1_utils.errors import StudyError
 from s1_utils.store import Stage, write_atomically
 
 FLOW = {  # notebook: (reads, writes)
-    "01_collect": ("nothing", "`questions`, `overlaps`, `traces`, `model.json`"),
+    "01_collect": ("nothing", "`questions`, `overlaps`, `planted`, `flaws`, `traces`, `model.json`"),
     "02_filter": ("01", "`candidates`, `askings`, `features`, `subsets`, `funnel`"),
     "03_sft": ("01, 02", "`training`, `label_mask`, `model/`"),
     "04_sequential_scaling": ("01, 03", "`generations_*`, `grades`, `curve`, `waits`, `measures`"),

@@ -16,6 +16,7 @@ def test_environment_yml_has_the_packages_of_requirements_txt_with_the_same_vers
     conda = (paths.ROOT / "environment.yml").read_text("utf-8")
     cluster = read_pins(conda.split("- pip:")[1])
     stated = set(re.findall(r"- ([\w-]+)==\S+  # differs", conda))
+    del laptop["numba"]  # vllm brings the version that it needs
     assert set(laptop) <= set(cluster)
     assert set(cluster) - set(laptop) == {"vllm"}
     assert {name for name in laptop if laptop[name] != cluster[name]} == stated
