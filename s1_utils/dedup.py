@@ -25,7 +25,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from itertools import accumulate, compress, count, pairwise
+from itertools import accumulate, compress, count, islice, pairwise
 from typing import Any
 
 from s1_utils.text_forms import (
@@ -44,7 +44,8 @@ SEED = 8  # letters compared at once; a run of 3 * SEED - 1 always holds two of 
 SLOTS = 2**18  # to count in how many items a seed is, roughly
 TINY = 2 * SEED - 1  # items with fewer letters hold no sure seed: they are looked for one by one
 SENTENCE = 10  # an item with fewer letters is found only as a sentence of its own
-TRIES = 10_000  # at further runs in a text that has a match with the item: the same bound, for texts
+WORK = 10**6  # letters compared for one text, and 16 more for each of its own: a bound that only stuck keys reach
+TRIES = 10_000  # at places of a tiny item in one text: the same bound
 OCCURRENCES = 16  # of one gram in one item; more are the work of a stuck key, and would make scanning quadratic
 
 
@@ -119,8 +120,7 @@ class _Item:
     windows: array[int] = field(default_factory=_Numbers)  # number of the shortest run from word i on
     closes: array[int] = field(default_factory=_Numbers)  # the word before which that run ends
     reading: str = ""  # of a short item
-    word_spans: list[tuple[int, int]] = field(default_factory=list)  # filled when first matched
-    offsets: list[int] = field(default_factory=list)
+    offsets: array[int] = field(default_factory=_Numbers)  # of `letters` in `text`, filled when first matched
 
     def holds_window(self, start: int, end: int) -> bool:
         """Whether one of its windows lies in letters[start:end]."""
@@ -296,46 +296,49 @@ class Index:
         strides = zip(*map(words.__getitem__, self._strided), strict=False)
         near = [place * (n - k + 1) for place in _find_members(strides, self._probe)]
         windows = ((i, tuple(words[i : i + n])) for at in near for i in range(max(0, at - n + k), at + 1))
-        found = [(i, gram) for i, gram in windows if gram in grams]
-        if not found:
-            return
-        digest, spans, done = _digest(words), _find_words(text), {}
-        for i, gram in found:
+        done: dict[int, int] = {}
+        runs = []  # item, its first word, the text's first word, words
+        for i, gram in windows:
+            if gram not in grams:
+                continue
             for number, places in _group(self._places[grams[gram]]):
-                if i < done.get(number, 0):
-                    continue
-                item = self.items[number]
-                runs = [_extend(words, item.words, i, place, n) for place in places]
-                start, place, length = max(runs, key=lambda run: run[2])
-                done[number] = start + length - n + 1
-                own = item.word_spans = item.word_spans or _find_words(item.text)
-                first, last = spans[start][0], spans[start + length - 1][1]
-                yield Match(
-                    train_id, item.eval_set, item.eval_id, "words", text[first:last], first, last,
-                    own[place][0], own[place + length - 1][1], length, length / len(item.words),
-                    grams=tuple(dict.fromkeys(item.grams[place : place + length - n + 1])), digest=digest,
-                )  # fmt: skip
+                if i >= done.get(number, 0):
+                    found = (_extend(words, self.items[number].words, i, place, n) for place in places)
+                    start, place, length = max(found, key=lambda run: run[2])
+                    done[number] = start + length - n + 1
+                    runs.append((number, place, start, length))
+        if not runs:
+            return
+        digest = _digest(words)
+        spans = _find_words(text, {i for _, _, start, length in runs for i in (start, start + length - 1)})
+        for number, place, start, length in runs:
+            item, end = self.items[number], place + length - 1
+            own = _find_words(item.text, {place, end})
+            first, last = spans[start][0], spans[start + length - 1][1]
+            grams_in_run = tuple(dict.fromkeys(item.grams[place : end - n + 2]))
+            yield Match(
+                train_id, item.eval_set, item.eval_id, "words", text[first:last], first, last,
+                own[place][0], own[end][1], length, length / len(item.words), grams=grams_in_run, digest=digest,
+            )  # fmt: skip
 
     def _match_letters(self, train_id: str, text: str, letters: bytes, chunks: Sequence[int]) -> Iterator[Match]:
         seeds, short = self._seeds, self._short_seeds
         hits = [(i, seeds[chunks[i], chunks[i + 1]]) for i in _find_members(pairwise(chunks), seeds)]
         hits += [(i, short[chunks[i]]) for i in _find_members(chunks, short)]
-        offsets: list[int] = []
+        offsets = _Numbers()
         digest = 0
+        work = WORK + 16 * len(letters)
         ends: dict[tuple[int, int], int] = {}  # by item and shift: where the run that was tried there ends
         found: dict[int, list[Match]] = {}  # by item
-        tries: Counter[int] = Counter()
         for i, places in hits:
             for number, starts in _group(places):
                 item, at = self.items[number], i * SEED
-                starts = [place for place in starts if at >= ends.get((number, at - place), 0)]
-                tries[number] += number in found
-                if not starts or tries[number] > TRIES:
-                    continue
                 for place in starts:
-                    if not _may_go_on(letters, item.letters, at, place):
+                    is_known = at < ends.get((number, at - place), 0)
+                    if is_known or work < 0 or not _may_go_on(letters, item.letters, at, place):
                         continue
                     run = _extend(letters, item.letters, at, place, SEED)
+                    work -= run[2]
                     if item.holds_window(run[1], run[1] + run[2]):
                         ends[number, run[0] - run[1]] = run[0] + run[2]
                         offsets, digest = offsets or map_letters(text), digest or _digest(split_words(text))
@@ -345,7 +348,7 @@ class Index:
             yield from _drop_inner(matches)
 
     def _cut_to_words(
-        self, train_id: str, text: str, digest: int, item: _Item, run: tuple[int, int, int], offsets: list[int]
+        self, train_id: str, text: str, digest: int, item: _Item, run: tuple[int, int, int], offsets: array[int]
     ) -> Match | None:
         """The run cut to whole words of the item that are whole words of the text, if enough of it is left."""
         start, place, length = run
@@ -361,14 +364,8 @@ class Index:
         a, b = item.starts[first], item.ends[last - 1]
         train = offsets[a + shift], offsets[b + shift - 1] + 1
         own = item.offsets = item.offsets or map_letters(item.text)
-        if item.reading:
-            shown, item_shown = blank_typesetting(text), blank_typesetting(item.text)
-            if trim_signs(read_closely(shown[slice(*train)])) != item.reading:
-                return None
-            if read_edges(shown, *train) != read_edges(item_shown, own[0], own[-1] + 1):
-                return None
-            if len(item.letters.decode()) < SENTENCE and not is_sentence(shown, *train):
-                return None
+        if item.reading and not _is_same_formula(item, text, *train):
+            return None
         return Match(
             train_id, item.eval_set, item.eval_id, "short" if item.reading else "letters", text[slice(*train)], *train,
             own[a], own[b - 1] + 1, last - first, (b - a) / len(item.letters),
@@ -378,10 +375,12 @@ class Index:
     def _match_tiny(self, train_id: str, text: str, letters: bytes) -> Iterator[Match]:
         offsets, digest = map_letters(text), _digest(split_words(text))
         for number, own in self._tiny:
-            item, start = self.items[number], letters.find(own)
-            while start >= 0:
-                match = self._cut_to_words(train_id, text, digest, item, (start, 0, len(own)), offsets)
-                if match:
+            start = letters.find(own)
+            for _ in range(TRIES):
+                if start < 0:
+                    break
+                run = (start, 0, len(own))
+                if match := self._cut_to_words(train_id, text, digest, self.items[number], run, offsets):
                     yield match
                     break
                 start = letters.find(own, start + 1)
@@ -394,6 +393,18 @@ class Index:
             "any": lambda item: not item.grams and not item.letters,
         }[rule]
         return [(item.eval_set, item.eval_id) for item in self.items if hidden(item)]
+
+
+def _is_same_formula(item: _Item, text: str, start: int, end: int) -> bool:
+    """Whether a short item's letters were found with its operators as well, and a tiny one as a sentence."""
+    first = max(0, start - 60)
+    shown, span = blank_typesetting(text[first : end + 60]), (start - first, end - first)
+    edges = read_edges(blank_typesetting(item.text), item.offsets[0], item.offsets[-1] + 1)
+    return (
+        trim_signs(read_closely(shown[slice(*span)])) == item.reading
+        and read_edges(shown, *span) == edges
+        and (len(item.letters.decode()) >= SENTENCE or is_sentence(shown, *span))
+    )
 
 
 def _pair_seeds(item: _Item) -> list:
@@ -414,9 +425,10 @@ def _read_seeds(letters: bytes, step: int) -> Sequence[int]:
     return [int.from_bytes(letters[i : i + SEED], sys.byteorder) for i in range(len(letters) - SEED + 1)]
 
 
-def _find_words(text: str) -> list[tuple[int, int]]:
-    """Start and end of every white-space word, in characters of `text` (lower case may change lengths)."""
-    return [match.span() for match in re.finditer(r"\S+", text)]
+def _find_words(text: str, wanted: set[int]) -> dict[int, tuple[int, int]]:
+    """Start and end of the wanted white-space words, in characters of `text` (lower case may change lengths)."""
+    words = islice(re.finditer(r"\S+", text), max(wanted) + 1)
+    return {i: word.span() for i, word in enumerate(words) if i in wanted}
 
 
 def _put(table: dict[Any, Places], key: Any, number: int, place: int) -> None:
@@ -478,7 +490,7 @@ def _extend(a: Sequence, b: Sequence, i: int, j: int, length: int) -> tuple[int,
     return i - start, j - start, start + end
 
 
-def _is_border(offsets: list[int], byte: int) -> bool:
+def _is_border(offsets: Sequence[int], byte: int) -> bool:
     """Whether something that is no letter stands before this byte of the letters (or it is an end of the text)."""
     return byte in (0, len(offsets)) or offsets[byte] > offsets[byte - 1] + 1
 
@@ -534,8 +546,16 @@ def find_overlaps(
 # ------------------------------------------------------------------ repeats
 
 
+def check_texts(texts: Mapping[str, str]) -> None:
+    """Raises ValueError for a text that is no string, with its id."""
+    for text_id, text in texts.items():
+        if not isinstance(text, str):
+            raise ValueError(f"Text {text_id}: it is {text!r:.40}, not a string.")
+
+
 def find_duplicates(texts: Mapping[str, str]) -> dict[str, str]:
     """id → id of the text it repeats (same letters, digits and operators, read closely); the smallest id is kept."""
+    check_texts(texts)
     first: dict[str, str] = {}
     keys = {text_id: read_closely(text) or text for text_id, text in texts.items()}
     for text_id in sorted(texts):

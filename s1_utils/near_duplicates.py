@@ -15,6 +15,7 @@ from unicodedata import combining
 import numpy as np
 import pandas as pd
 
+from s1_utils.dedup import check_texts
 from s1_utils.text_forms import LETTERS
 
 SPACED = bytes(ord(chr(c).lower()) if c < 128 and chr(c).isalnum() else 32 for c in range(256))
@@ -40,6 +41,7 @@ def find_pairs(texts: Mapping[str, str], *, threshold: float = 0.7, k: int = 5) 
     """Every pair (first < second by id) with similarity ≥ threshold, sorted. Raises ValueError for silly bounds."""
     if not 0 < threshold <= 1 or k < 1:
         raise ValueError(f"threshold must be in (0, 1] and k 1 or more, not {threshold} and {k}.")
+    check_texts(texts)
     ids = sorted(texts)
     grams, bounds = _number_grams([texts[text_id] for text_id in ids], k)
     return [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import compress
 
@@ -100,12 +101,12 @@ def blank_typesetting(text: str) -> str:
     return TYPESETTING.sub(lambda command: " " * len(command[0]), text) if "\\" in text else text
 
 
-def map_letters(text: str) -> list[int]:
+def map_letters(text: str) -> array[int]:
     """For every byte of keep_letters(text), the position of its character in `text`."""
     text = blank_typesetting(text)
     if text.isascii():
-        return list(compress(range(len(text)), text.encode().translate(IS_LETTER)))
-    return [i for i, c in enumerate(text) for _ in range(len(LETTERS[ord(c)].encode()))]
+        return array("q", compress(range(len(text)), text.encode().translate(IS_LETTER)))
+    return array("q", (i for i, c in enumerate(text) for _ in range(len(LETTERS[ord(c)].encode()))))
 
 
 def is_sentence(text: str, start: int, end: int) -> bool:

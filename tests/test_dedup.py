@@ -180,7 +180,7 @@ def test_every_shared_run_of_n_words_lies_in_a_reported_run(situation):
             assert gram not in owned or any(first <= i and i + n <= last for first, last in reported[key])
 
 
-@given(make_situations())
+@given(make_situations((2, 3)))
 def test_the_longest_run_that_two_texts_share_is_reported(situation):
     n, texts, references = situation
     longest = Counter()
@@ -191,7 +191,7 @@ def test_the_longest_run_that_two_texts_share_is_reported(situation):
         assert not share_words(texts[text_id], references[eval_set][item_id], words + 1)
 
 
-@given(make_situations())
+@given(make_situations((2, 3)))
 def test_no_reported_run_lies_within_another_of_the_same_pair(situation):
     n, texts, references = situation
     spans = {}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s1_utils.dedup import find_duplicates
 from s1_utils.near_duplicates import find_near_duplicates, find_pairs, split_letters
 
 TEXTS = st.dictionaries(
@@ -79,3 +80,9 @@ def test_texts_shorter_than_k_words_are_near_nothing():
 def test_bounds_that_make_no_rule_are_refused(bad):
     with pytest.raises(ValueError, match="threshold must be in"):
         find_pairs({"a": "x"}, **bad)
+
+
+@pytest.mark.parametrize("find", [find_pairs, find_duplicates])
+def test_a_text_that_is_no_string_is_refused_with_its_id(find):
+    with pytest.raises(ValueError, match="Text b: it is None, not a string"):
+        find({"a": "x", "b": None})
