@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from s1_utils.dedup import POLICIES, Index, Match, Policy, find_duplicates, find_overlaps
+from s1_utils.dedup import POLICIES, Index, Match, Policy, build_index, find_duplicates, find_overlaps
 from s1_utils.near_duplicates import find_near_duplicates
 
 SPANS = ["train_start", "train_end", "eval_start", "eval_end"]
@@ -116,9 +116,7 @@ def count_invisible(references: Mapping[str, Mapping[str, str]], policies: Mappi
     """Per evaluation set: its items, and how many of them no training text can ever be found to hold, by policy."""
     table = pd.DataFrame({"items": {name: len(items) for name, items in references.items()}})
     for label, policy in policies.items():
-        index = Index(policy)
-        for name, items in references.items():
-            index.add(name, items)
+        index = build_index(references, policy)
         hidden = pd.Series([name for name, _ in index.find_invisible("any" if policy.normalised else "words")])
         table[f"invisible to {label}"] = hidden.value_counts().reindex(table.index, fill_value=0).astype(int)
     return table
@@ -155,9 +153,7 @@ def _mark(text: str, start: Any, end: Any, context: int = 120) -> str:
 
 def measure_rate(texts: Mapping[str, str], references: Mapping[str, Mapping[str, str]], policy: Policy) -> float:
     """Training texts scanned per second of one core, on this machine, now."""
-    index = Index(policy)
-    for name, items in references.items():
-        index.add(name, items)
+    index = build_index(references, policy)
     started = time.process_time()
     for _ in index.scan(texts):
         pass

@@ -495,6 +495,14 @@ def _is_border(offsets: Sequence[int], byte: int) -> bool:
     return byte in (0, len(offsets)) or offsets[byte] > offsets[byte - 1] + 1
 
 
+def build_index(references: Mapping[str, Mapping[str, str]], policy: Policy) -> Index:
+    """The index of evaluation sets, name → id → text."""
+    index = Index(policy)
+    for eval_set, items in references.items():
+        index.add(eval_set, items)
+    return index
+
+
 # ------------------------------------------------------------------ what is boilerplate
 
 
@@ -537,9 +545,7 @@ def find_overlaps(
     texts: Mapping[str, str], references: Mapping[str, Mapping[str, str]], policy: Policy = POLICIES["audited"]
 ) -> list[Match]:
     """Every match of training texts (id → text) with evaluation sets (name → id → text), boilerplate labelled."""
-    index = Index(policy)
-    for eval_set, items in references.items():
-        index.add(eval_set, items)
+    index = build_index(references, policy)
     return label(index.scan(texts), index)
 
 

@@ -1,7 +1,7 @@
 """The forms in which two texts are compared: words, letters and digits alone, or read closely with operators.
 
-Knows characters, LaTeX's typesetting commands and formulas; knows nothing about n-grams. Every form is made character
-by character, without context, so that what is shared can be shown in the text as it was given.
+Knows characters, LaTeX's typesetting commands and formulas; knows nothing about n-grams. The letters are kept
+character by character, without context, so that what is shared can be shown in the text as it was given.
 """
 
 from __future__ import annotations
