@@ -17,16 +17,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from itertools import accumulate, compress, count, islice, pairwise
+from functools import partial
+from itertools import accumulate, compress, count, islice
 from typing import Any
+
+import numpy as np
 
 from s1_utils.text_forms import (
     blank_typesetting,
@@ -41,7 +42,10 @@ from s1_utils.text_forms import (
 )
 
 SEED = 8  # letters compared at once; a run of 3 * SEED - 1 always holds two of them at multiples of SEED
-SLOTS = 2**18  # to count in how many items a seed is, roughly
+BITS = 18  # of the slots in which items are counted by seed, roughly; the scan's table has at least as many
+ROOM = 32  # slots of the scan's table for each key
+BATCH, BATCH_SIZE = 512, 2**20  # texts scanned at once, or so many characters
+MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
 TINY = 2 * SEED - 1  # items with fewer letters hold no sure seed: they are looked for one by one
 SENTENCE = 10  # an item with fewer letters is found only as a sentence of its own
 WORK = 10**6  # letters compared for one text, and 16 more for each of its own: a bound that only stuck keys reach
@@ -101,7 +105,7 @@ def _digest(words: Sequence[str]) -> int:
     return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "little", signed=True)
 
 
-_Numbers = partial(array, "q")
+_Numbers = partial(array, "I")
 Places = int | list[int]  # item << 32 | place; one of them, or several
 
 
@@ -146,10 +150,10 @@ class Index:
         self._grams: dict[tuple[str, ...], int] = {}
         self._places: dict[int, Places] = {}  # by gram of words: item, word
         self._windows: dict[bytes, int] = {}
-        self._seeds: dict[tuple[int, int], Places] = {}  # by two seeds in a row: item, byte
-        self._short_seeds: dict[int, Places] = {}
+        self._keys = array("Q")  # of two seeds in a row, or of one in a short item
+        self._seeds = array("Q")  # where each is: item << 32 | byte
         self._tiny: list[tuple[int, bytes]] = []  # items too short for a seed
-        self._often = array("H", bytes(2 * SLOTS))  # by hash of seeds: the items that hold them, about
+        self._often = np.zeros(2**BITS, dtype=np.uint16)  # by key of seeds: the items that hold them, about
         self._ids: set[tuple[str, str]] = set()
         self._texts: set[int] = set()
         self._letter_texts: set[bytes] = set()
@@ -168,8 +172,8 @@ class Index:
                 self._add_letters(self.items[-1])
         if self.policy.normalised:
             for item in self.items[first:]:
-                for slot in {hash(key) % SLOTS for key in _pair_seeds(item)}:
-                    self._often[slot] = min(self._often[slot] + 1, 65535)
+                slots = np.unique(_key_seeds(item) >> np.uint64(64 - BITS))
+                self._often[slots] = np.minimum(self._often[slots], 65534) + 1
             for number in range(first, len(self.items)):
                 self._add_seeds(number, self.items[number])
 
@@ -183,7 +187,7 @@ class Index:
         return number
 
     def _add_words(self, eval_set: str, eval_id: str, text: str) -> None:
-        words = split_words(text)
+        words = [sys.intern(word) for word in split_words(text)]  # most are in many items
         is_new = _digest(words) not in self._texts
         self._texts.add(_digest(words))
         seen: set[int] = set()
@@ -226,10 +230,9 @@ class Index:
             if item.reading:
                 self._tiny.append((number, item.letters))
             return
-        alone = len(item.letters) < 3 * SEED - 1
-        keys = _pair_seeds(item)
-        table: dict = self._short_seeds if alone else self._seeds
-        width = SEED if alone else 2 * SEED
+        found = _key_seeds(item)
+        often, keys = self._often[found >> np.uint64(64 - BITS)].tolist(), found.tolist()
+        width = len(item.letters) - len(keys) + 1
         spans = [(0, len(item.letters))]
         if not item.reading:
             closes = [item.ends[close - 1] for close in item.closes]
@@ -242,13 +245,14 @@ class Index:
                     continue
                 first = start + (alignment - start) % SEED
                 places = range(first, end - width + 1, SEED)
-                last = min(places, key=lambda place: (self._often[hash(keys[place]) % SLOTS], -place))
+                last = min(places, key=lambda place: (often[place], -place))
                 chosen.add(last)
         uses: Counter = Counter()
         for place in sorted(chosen):
             uses[keys[place]] += 1
             if uses[keys[place]] <= OCCURRENCES:
-                _put(table, keys[place], number, place)
+                self._keys.append(keys[place])
+                self._seeds.append(number << 32 | place)
 
     # -------------------------------------------------------------- scanning
 
@@ -258,23 +262,37 @@ class Index:
         `fast` leaves out texts that share no n-gram of words in compiled code; the matches are the same. Raises
         ValueError for a text that is no string, StudyError for `fast` without numba.
         """
-        probe, strided, normalised = self._probe, self._strided, self.policy.normalised
-        tiny = b"|".join(re.escape(own) for _, own in self._tiny)
-        find_tiny = re.compile(tiny).search if tiny else lambda letters: None
-        seeds, short = set(self._seeds), set(self._short_seeds)  # faster to ask than a dict
-        for train_id, text, maybe in self._nominate(texts, fast):
-            if maybe:
-                words = text.lower().split()
-                cut = words.__getitem__
-                if not probe.isdisjoint(zip(*map(cut, strided), strict=False)):
+        rows = self._nominate(texts, fast)
+        if not self.policy.normalised:
+            for train_id, text, maybe in rows:
+                if maybe and (words := self._share_words(text)):
                     yield from self._match_words(train_id, text, words)
-            if normalised:
-                letters = keep_letters(text)
-                chunks = _read_seeds(letters, SEED)
-                if not (seeds.isdisjoint(pairwise(chunks)) and short.isdisjoint(chunks)):
-                    yield from self._match_letters(train_id, text, letters, chunks)
-                if find_tiny(letters):
-                    yield from self._match_tiny(train_id, text, letters)
+            return
+        seeds = _Seeds(self._keys, self._seeds)
+        for batch in _cut_batches(rows):
+            letters = [keep_letters(text) for _, text, _ in batch]
+            seeded, tiny = seeds.find(letters), self._find_tiny(letters)
+            for number, (train_id, text, maybe) in enumerate(batch):
+                if maybe and (words := self._share_words(text)):
+                    yield from self._match_words(train_id, text, words)
+                if number in seeded:
+                    yield from self._match_letters(train_id, text, letters[number], seeded[number])
+                if number in tiny:
+                    yield from self._match_tiny(train_id, text, letters[number])
+
+    def _share_words(self, text: str) -> list[str] | None:
+        """The words of a text that shares k in a row with an item, at one of the places where it would have to."""
+        words = text.lower().split()
+        strides = zip(*map(words.__getitem__, self._strided), strict=False)
+        return None if self._probe.isdisjoint(strides) else words
+
+    def _find_tiny(self, letters: list[bytes]) -> set[int]:
+        """Numbers of the texts that hold the letters of a tiny item."""
+        if not self._tiny:
+            return set()
+        ends = list(accumulate(len(own) + 1 for own in letters))
+        hits = re.finditer(b"|".join(re.escape(own) for _, own in self._tiny), b"\0".join(letters))
+        return {bisect_right(ends, hit.start()) for hit in hits}
 
     def _nominate(
         self, texts: Mapping[str, str] | Iterable[tuple[str, str]], fast: bool
@@ -321,18 +339,17 @@ class Index:
                 own[place][0], own[end][1], length, length / len(item.words), grams=grams_in_run, digest=digest,
             )  # fmt: skip
 
-    def _match_letters(self, train_id: str, text: str, letters: bytes, chunks: Sequence[int]) -> Iterator[Match]:
-        seeds, short = self._seeds, self._short_seeds
-        hits = [(i, seeds[chunks[i], chunks[i + 1]]) for i in _find_members(pairwise(chunks), seeds)]
-        hits += [(i, short[chunks[i]]) for i in _find_members(chunks, short)]
+    def _match_letters(
+        self, train_id: str, text: str, letters: bytes, hits: list[tuple[int, list[int]]]
+    ) -> Iterator[Match]:
         offsets = _Numbers()
         digest = 0
         work = WORK + 16 * len(letters)
         ends: dict[tuple[int, int], int] = {}  # by item and shift: where the run that was tried there ends
         found: dict[int, list[Match]] = {}  # by item
-        for i, places in hits:
+        for at, places in hits:
             for number, starts in _group(places):
-                item, at = self.items[number], i * SEED
+                item = self.items[number]
                 for place in starts:
                     is_known = at < ends.get((number, at - place), 0)
                     if is_known or work < 0 or not _may_go_on(letters, item.letters, at, place):
@@ -363,7 +380,7 @@ class Index:
             return None
         a, b = item.starts[first], item.ends[last - 1]
         train = offsets[a + shift], offsets[b + shift - 1] + 1
-        own = item.offsets = item.offsets or map_letters(item.text)
+        own = item.offsets = item.offsets or _Numbers(map_letters(item.text))
         if item.reading and not _is_same_formula(item, text, *train):
             return None
         return Match(
@@ -407,22 +424,64 @@ def _is_same_formula(item: _Item, text: str, start: int, end: int) -> bool:
     )
 
 
-def _pair_seeds(item: _Item) -> list:
-    """At every position, two seeds in a row, or one alone where an item is too short for two."""
-    seeds = _read_seeds(item.letters, 1)
-    return list(seeds) if len(item.letters) < 3 * SEED - 1 else list(zip(seeds, seeds[SEED:], strict=False))
+class _Seeds:
+    """Where the items have their seeds, by key; made for a scan."""
+
+    def __init__(self, keys: array[int], places: array[int]) -> None:
+        order = np.argsort(np.frombuffer(keys, dtype=np.uint64), kind="stable") if keys else []
+        self.keys, self.places = np.array(keys, dtype=np.uint64)[order], np.array(places, dtype=np.uint64)[order]
+        bits = max(BITS, (ROOM * len(keys)).bit_length())
+        self.shift = np.uint64(64 - bits)
+        self.table = np.zeros(2**bits, dtype=np.bool_)  # its slots: the highest bits of a key
+        self.table[self.keys >> self.shift] = True
+
+    def find(self, letters: list[bytes]) -> dict[int, list[tuple[int, list[int]]]]:
+        """By number of the text: at which multiples of SEED its letters have a seed of an item, and whose.
+
+        Compared by key only, and on over the end of a text: `_match_letters` looks at the letters themselves.
+        """
+        seeds = np.frombuffer(b"".join([own[: len(own) // SEED * SEED] for own in letters]), dtype=np.uint64)
+        ends = np.cumsum([len(own) // SEED for own in letters])
+        found: dict[int, list[tuple[int, list[int]]]] = {}
+        shared: dict[int, list[int]] = {}
+        for keys in (_key_pairs(seeds, 1), seeds * MIX[2]):
+            at = np.flatnonzero(self.table[keys >> self.shift])
+            first, last = (np.searchsorted(self.keys, keys[at], side) for side in ("left", "right"))
+            at, first, last = at[first < last], first[first < last], last[first < last]
+            owners = np.searchsorted(ends, at, side="right")
+            starts = (at - ends[owners]) * SEED  # counted from the end of the text
+            for owner, start, i, j in zip(*(column.tolist() for column in (owners, starts, first, last)), strict=True):
+                place = len(letters[owner]) // SEED * SEED + start
+                shared[i] = shared.get(i) or self.places[i:j].tolist()
+                found.setdefault(owner, []).append((place, shared[i]))
+        return found
 
 
-@lru_cache(4096)
-def _unpack(count: int) -> Callable[[bytes], tuple[int, ...]]:
-    return struct.Struct(f"@{count}Q").unpack_from
+def _cut_batches(rows: Iterable[tuple[str, str, bool]]) -> Iterator[list[tuple[str, str, bool]]]:
+    batch, size = [], 0
+    for row in rows:
+        batch.append(row)
+        size += len(row[1])
+        if len(batch) == BATCH or size >= BATCH_SIZE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
-def _read_seeds(letters: bytes, step: int) -> Sequence[int]:
-    """SEED letters at once as integers, from every `step`-th position (1 or SEED) on."""
-    if step == SEED:
-        return _unpack(len(letters) // SEED)(letters)
-    return [int.from_bytes(letters[i : i + SEED], sys.byteorder) for i in range(len(letters) - SEED + 1)]
+def _key_pairs(seeds: np.ndarray, gap: int) -> np.ndarray:
+    """One key for every two seeds that lie `gap` places apart."""
+    return seeds[:-gap] * MIX[0] + seeds[gap:] * MIX[1]
+
+
+def _key_seeds(item: _Item) -> np.ndarray:
+    """The key at every position of an item: of two seeds in a row, or of one alone if it is too short for two."""
+    letters = np.frombuffer(item.letters, dtype=np.uint8)
+    if len(letters) < SEED:
+        return np.zeros(0, dtype=np.uint64)
+    windows = np.lib.stride_tricks.sliding_window_view(letters, SEED)
+    seeds = np.ascontiguousarray(windows).view(np.uint64)[:, 0]
+    return seeds * MIX[2] if len(letters) < 3 * SEED - 1 else _key_pairs(seeds, SEED)
 
 
 def _find_words(text: str, wanted: set[int]) -> dict[int, tuple[int, int]]:
@@ -467,14 +526,15 @@ def _find_members(items: Iterable, members: Container) -> Iterator[int]:
 
 
 def _may_go_on(a: bytes, b: bytes, i: int, j: int) -> bool:
-    """False if two equal seeds can't lie in an equal run of 3 * SEED - 1 letters: it goes on by half a seed or more.
+    """False if a[i:] and b[j:] don't share their seeds, or these can't lie in an equal run of 3 * SEED - 1 letters.
 
-    An item with only one seed in a row is let through.
+    Such a run goes on by half a seed or more; an item too short for it has only one seed in a row.
     """
     half = SEED // 2
-    return (
-        len(b) < 3 * SEED - 1
-        or a[i + 2 * SEED : i + 5 * half] == b[j + 2 * SEED : j + 5 * half]
+    if len(b) < 3 * SEED - 1:
+        return a[i : i + SEED] == b[j : j + SEED]
+    return a[i : i + 2 * SEED] == b[j : j + 2 * SEED] and (
+        a[i + 2 * SEED : i + 5 * half] == b[j + 2 * SEED : j + 5 * half]
         or a[max(0, i - half) : i] == b[max(0, j - half) : j]
     )
 

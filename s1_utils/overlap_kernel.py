@@ -16,8 +16,8 @@ import numpy as np
 from s1_utils.errors import StudyError
 
 BATCH = 4096  # texts at once
-SLOTS = 64  # of the table for every n-gram, which takes two: an n-gram seems to be there once in 1,000 by accident
-LARGEST = 2**28  # bytes
+SLOTS = 256  # bits of the table for every n-gram, which sets two: one in 16,000 seems to be there by accident
+LARGEST = 2**28  # bytes of the table
 LOWER = np.array([ord(chr(c).lower()) if c < 128 else c for c in range(256)], dtype=np.uint8)
 SPACE = np.array([c < 128 and chr(c).isspace() for c in range(256)])
 
@@ -34,9 +34,9 @@ def nominate(
     find = _compile()
     lines = [" ".join(words) for words in items]
     size = 2**20
-    while size < min(SLOTS * sum(line.count(" ") + 1 for line in lines), LARGEST):
+    while size < min(SLOTS // 8 * sum(line.count(" ") + 1 for line in lines), LARGEST):
         size *= 2
-    table = np.zeros(size, dtype=np.bool_)
+    table = np.zeros(size, dtype=np.uint8)
     find(*_join(lines), table, n, LOWER, SPACE, np.zeros(len(lines), dtype=np.bool_), True)
     texts = iter(texts)
     while batch := list(islice(texts, BATCH)):
@@ -73,7 +73,7 @@ def _compile() -> Any:
     @numba.njit(cache=True, nogil=True)
     def find(data, ends, table, n, lower, space, found, insert):  # type: ignore[no-untyped-def]
         """Hash every window of n words; put it in the table, or mark the texts that have one which is there."""
-        prime, base, mask = np.uint64(1099511628211), np.uint64(0x9E3779B97F4A7C15), np.uint64(len(table) - 1)
+        prime, base, mask = np.uint64(1099511628211), np.uint64(0x9E3779B97F4A7C15), np.uint64(8 * len(table) - 1)
         last = np.uint64(1)  # base ** n, which the word that leaves the window has by then
         for _ in range(n):
             last *= base
@@ -97,9 +97,12 @@ def _compile() -> Any:
                     if count >= n:
                         first = (rolling ^ (rolling >> np.uint64(29))) & mask
                         second = (rolling >> np.uint64(35)) * prime & mask
+                        bit_1, bit_2 = np.uint8(1 << (first & 7)), np.uint8(1 << (second & 7))
+                        first, second = first >> np.uint64(3), second >> np.uint64(3)
                         if insert:
-                            table[first] = table[second] = True
-                        elif table[first] and table[second]:
+                            table[first] |= bit_1
+                            table[second] |= bit_2
+                        elif table[first] & bit_1 and table[second] & bit_2:
                             found[t] = True
                             break
             start = ends[t]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s1_utils.dedup import POLICIES, Index, Match, Policy, find_ngrams, label, read_closely
+from s1_utils.dedup import POLICIES, Match, Policy, build_index, find_ngrams, label, read_closely
 from s1_utils.errors import StudyError
 from s1_utils.near_duplicates import Pair, find_pairs, split_letters
 from s1_utils.overlap_files import ID_FIELDS, Reader, write_matches
@@ -166,7 +166,7 @@ def scan_shards(
     `concurrency`: actors, each with an index of its own (default: one a CPU). Only matches come back to this process;
     they are labelled here, since what is boilerplate depends on all of them.
     """
-    texts, index = Texts(train, field, id_field), _make_index(references, policy)
+    texts, index = Texts(train, field, id_field), build_index(references, policy)
     with _open_ray() as ray:
         size = min(concurrency or int(ray.cluster_resources()["CPU"]), len(texts.paths))
         pool = {"compute": ray.data.ActorPoolStrategy(size=size)}
@@ -178,20 +178,13 @@ def scan_shards(
     return matches
 
 
-def _make_index(references: Mapping[str, Mapping[str, str]], policy: Policy) -> Index:
-    index = Index(policy)
-    for eval_set, items in references.items():
-        index.add(eval_set, items)
-    return index
-
-
 class _Scanner:
     """What an actor does: makes the index once, then scans shards."""
 
     def __init__(self, references: Any, policy: Policy, texts: Texts) -> None:
         import ray
 
-        self.index, self.texts = _make_index(ray.get(references), policy), texts
+        self.index, self.texts = build_index(ray.get(references), policy), texts
 
     def __call__(self, shards: Table) -> Iterator[Table]:
         return _make_results(map(asdict, self.index.scan(self.texts.read(shards))))
