@@ -7,7 +7,7 @@ Source: s1 section 3 and data/tokenization.py (facts: training text `<|im_start|
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from s1_utils.budget_forcing import Ids, Markers
@@ -16,14 +16,22 @@ from s1_utils.errors import StudyError
 
 @dataclass(frozen=True)
 class Format:
-    """How a model marks its thinking, as text. `answer_label` is the part of `thinking_end` that opens the answer."""
+    """How a model marks its thinking, as text. `answer_label` is the part of `thinking_end` that opens the answer.
+
+    `turn_ends`: what ends an answer; the first is the format's own end of a turn. `thinking_start` follows the chat
+    template's text, unless the template has opened the thinking itself.
+    """
 
     thinking_start: str
     thinking_end: str
     end_markers: tuple[str, ...]
     answer_prefix: str
-    turn_end: str
+    turn_ends: tuple[str, ...]
     answer_label: str = ""
+
+    @property
+    def turn_end(self) -> str:
+        return self.turn_ends[0]
 
 
 S1 = Format(
@@ -31,7 +39,34 @@ S1 = Format(
     thinking_end="<|im_start|>answer",
     end_markers=("\n<|im_start|>", "<|im_start|>", "\n<|im_end|>", "<|im_end|>"),
     answer_prefix="\nFinal Answer:",
-    turn_end="<|im_end|>",
+    turn_ends=("<|im_end|>", "<|im_start|>"),
+)
+
+# Step-conditional s1: the model counts its steps down, "<|im_start|>7 steps left"; 0 or the answer's delimiter ends.
+STEPS = replace(
+    S1,
+    thinking_start="<|im_start|>",
+    end_markers=tuple(
+        line + end for end in ("<|im_start|>0", "<|im_start|>answer", "<|im_end|>") for line in ("\n", "")
+    ),
+)
+
+# QwQ, Qwen3 and their kin. The marker may be several tokens, and run into the line breaks after it.
+THINK = Format(
+    thinking_start="<think>\n",
+    thinking_end="</think>\n\n",
+    end_markers=(
+        *(before + "</think>" + after for before in ("", "\n", "\n\n") for after in ("", "\n", "\n\n")),
+        "\n<|im_end|>",
+        "<|im_end|>",
+    ),
+    answer_prefix="Final Answer:",
+    turn_ends=("<|im_end|>",),
+)
+
+# DeepSeek R1 and its distilled models.
+R1 = replace(
+    THINK, end_markers=(*THINK.end_markers[:-2], "<｜end▁of▁sentence｜>"), turn_ends=("<｜end▁of▁sentence｜>",)
 )
 
 # A model that was not trained to think: its plain turn is the thinking, "Answer:" opens the answer.
@@ -40,7 +75,7 @@ PLAIN = Format(
     thinking_end="Answer:",
     end_markers=("\nAnswer:", "\n<|im_end|>", "<|im_end|>"),
     answer_prefix="",
-    turn_end="<|im_end|>",
+    turn_ends=("<|im_end|>", "<|im_start|>"),
     answer_label="Answer:",
 )
 
@@ -52,7 +87,7 @@ def encode(tokenizer: Any, text: str) -> Ids:
 
 def encode_markers(tokenizer: Any, fmt: Format = S1) -> Markers:
     """`fmt` as token ids. Raises StudyError if a marker doesn't survive encoding and decoding."""
-    for text in (fmt.thinking_start, fmt.thinking_end, *fmt.end_markers, fmt.turn_end):
+    for text in (fmt.thinking_start, fmt.thinking_end, *fmt.end_markers, *fmt.turn_ends):
         if tokenizer.decode(encode(tokenizer, text)) != text:
             raise StudyError(f"This tokenizer can't encode the marker {text!r}: choose a format it knows.")
     newline_ids = (
@@ -66,8 +101,15 @@ def encode_markers(tokenizer: Any, fmt: Format = S1) -> Markers:
         answer_prefix=encode(tokenizer, fmt.answer_prefix),
         newline=encode(tokenizer, "\n"),
         ends_in_newline=frozenset(newline_ids),
-        turn_ends=(encode(tokenizer, fmt.turn_end), encode(tokenizer, "<|im_start|>")),
+        turn_ends=tuple(encode(tokenizer, end) for end in fmt.turn_ends),
+        thinking_start=encode(tokenizer, fmt.thinking_start),
     )
+
+
+def open_thinking(prompt: str, fmt: Format) -> str:
+    """The prompt with the thinking opened, if the chat template has not done so."""
+    start = fmt.thinking_start.strip()
+    return prompt if start and prompt.rstrip().endswith(start) else prompt + fmt.thinking_start
 
 
 def write_prompt(tokenizer: Any, question: str, system_prompt: str, examples: Sequence[tuple[str, str]] = ()) -> str:

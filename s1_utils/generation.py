@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from s1_utils import chat, models
-from s1_utils.budget_forcing import Generation, Ids, Markers, Setting, force_budget
+from s1_utils.budget_forcing import AUTO, Ids, Markers, Point, Policy, Setting, fit_settings, force_budget
 from s1_utils.engines import Row
 from s1_utils.errors import StudyError
 from s1_utils.grading import extract_answer, grade_answer
@@ -40,7 +40,7 @@ class Writer:
     def encode_prompt(self, question: str, examples: Sequence[tuple[str, str]] = ()) -> Ids:
         """Prompt ids up to and including the start of thinking; `examples` are earlier turns (question, reply)."""
         text = chat.write_prompt(self.tokenizer, question, self.system_prompt, examples)
-        return chat.encode(self.tokenizer, text + self.fmt.thinking_start)
+        return chat.encode(self.tokenizer, chat.open_thinking(text, self.fmt))
 
     def encode(self, text: str) -> Ids:
         return chat.encode(self.tokenizer, text)
@@ -80,6 +80,9 @@ def make_tasks(
     return tasks
 
 
+NO_TEXT = "<none>"  # a wait text: suppress the end and append nothing (s1 table 4)
+
+
 def generate(
     writer: Writer,
     tasks: Sequence[Task],
@@ -87,29 +90,57 @@ def generate(
     journal: Journal,
     *,
     label: str,
-    wait_text: str = "",
+    wait_text: str | Sequence[str] = (),
+    min_thinking: int = 0,
     max_answer_tokens: int,
     temperature: float = 0.0,
     group_size: int,
 ) -> pd.DataFrame:
-    """The `generations` table: one row a task and setting. Groups found in `journal` are not computed again.
+    """The `generations` table of budget forcing: one row a task and setting, all settings of a task in one pass.
 
-    `label` names the model in the journal and the table. Raises StudyError if a prompt, its longest thinking and its
-    answer don't fit the model's window.
+    `wait_text`: what is appended at suppressed ends; several are taken in turn. A budget of AUTO is all that the
+    model's window leaves beside the prompt and the answer. Raises StudyError if a prompt, its longest thinking and its
+    answer don't fit the window, and for an empty wait text.
     """
-    wait_ids = writer.encode(wait_text)
+    texts = [wait_text] if isinstance(wait_text, str) else list(wait_text)
+    if "" in texts and any(setting.waits for setting in settings):
+        raise StudyError(f"The text of a wait is empty: write {NO_TEXT!r} to go on without a text, or set waits to 0.")
+    wait_ids = [() if text == NO_TEXT else writer.encode(text) for text in texts]
     _check_window(writer, tasks, settings, max_answer_tokens)
 
-    def run_group(group: Sequence[Task]) -> list[dict[str, Any]]:
-        rows = []
-        for task in group:
-            policy = force_budget(writer.markers, settings, wait_ids=wait_ids, max_answer_tokens=max_answer_tokens)
-            rows.append(Row(task.prompt_ids, policy, task.seed, temperature))
-        ran = writer.engine.run(rows)
-        return [record for task, out in zip(group, ran, strict=True) for record in _describe(writer, task, out)]
+    def make_policy(task: Task) -> Policy:
+        fitted = fit_settings(settings, find_room(writer, task, max_answer_tokens))
+        options = {"wait_ids": wait_ids, "min_thinking": min_thinking, "max_answer_tokens": max_answer_tokens}
+        points = yield from force_budget(writer.markers, fitted, **options)
+        return tuple(replace(point, setting=setting) for point, setting in zip(points, settings, strict=True))
 
-    records = list(run_groups(tasks, run_group, journal, label=label, group_size=group_size))
-    return pd.DataFrame(records).assign(model=label, wait_text=wait_text)
+    options = {"label": label, "temperature": temperature, "group_size": group_size}
+    return run_policies(writer, tasks, make_policy, journal, **options).assign(wait_text="|".join(texts))
+
+
+def run_policies(
+    writer: Writer,
+    tasks: Sequence[Task],
+    make_policy: Callable[[Task], Policy],
+    journal: Journal,
+    *,
+    label: str,
+    temperature: float = 0.0,
+    group_size: int,
+) -> pd.DataFrame:
+    """The `generations` table: one row a task and point of its policy. Groups found in `journal` are not run again.
+
+    `label` names the model, and whatever else tells these rows apart, in the journal and the table.
+    """
+
+    def run_group(group: Sequence[Task]) -> list[dict[str, Any]]:
+        rows = [Row(task.prompt_ids, make_policy(task), task.seed, temperature) for task in group]
+        ran = writer.engine.run(rows)
+        return [record for task, points in zip(group, ran, strict=True) for record in _describe(writer, task, points)]
+
+    return pd.DataFrame(list(run_groups(tasks, run_group, journal, label=label, group_size=group_size))).assign(
+        model=label
+    )
 
 
 def run_groups(
@@ -161,38 +192,51 @@ def sweep(
     )
 
 
-def _describe(writer: Writer, task: Task, out: Generation) -> Iterable[dict[str, Any]]:
-    for point in out.points:
-        thinking_ids = out.thinking_ids[: point.thinking_tokens]
+def _describe(writer: Writer, task: Task, points: Sequence[Point]) -> Iterable[dict[str, Any]]:
+    for point in points:
         forced = writer.fmt.answer_prefix.strip() if point.finish == "forced" else ""
         yield {
             "question_id": task.question_id,
             "sample": task.sample,
-            "setting": f"{point.setting.control}:{point.setting.budget}:{point.setting.waits}",
+            "setting": name_setting(point.setting),
             "control": point.setting.control,
             "budget": point.setting.budget,
             "waits": point.setting.waits,
             "seed": task.seed,
-            "thinking_ids": list(thinking_ids),
+            "thinking_ids": list(point.thinking_ids),
             "answer_ids": list(point.answer_ids),
-            "thinking": writer.decode(thinking_ids),
+            "thinking": writer.decode(point.thinking_ids),
             "answer": writer.fmt.answer_label + forced + writer.decode(point.answer_ids),
             "thinking_tokens": point.thinking_tokens,
             "answer_tokens": len(point.answer_ids),
             "events": json.dumps(point.events),
             "finish": f"{point.finish}/{point.answer_finish}",
+            "tries": point.tries,
         }
 
 
+def name_setting(setting: Setting) -> str:
+    """control:budget:waits, and :extra:rank if it is soft."""
+    budget = "auto" if setting.budget == AUTO else setting.budget
+    soft = f":{setting.extra}:{setting.rank}" if setting.extra else ""
+    return f"{setting.control}:{budget}:{setting.waits}{soft}"
+
+
+def find_room(writer: Writer, task: Task, max_answer_tokens: int) -> int:
+    """How many thinking tokens the model's window leaves beside this prompt, what is forced, and the answer."""
+    markers = writer.markers
+    closing = len(markers.newline) + len(markers.thinking_end) + len(markers.answer_prefix)
+    return max(0, writer.window - len(task.prompt_ids) - closing - max_answer_tokens)
+
+
 def _check_window(writer: Writer, tasks: Sequence[Task], settings: Sequence[Setting], max_answer_tokens: int) -> None:
-    longest = max((len(task.prompt_ids) for task in tasks), default=0)
-    thinking = max(setting.budget for setting in settings)
-    closing = 1 + len(writer.markers.thinking_end) + len(writer.markers.answer_prefix)
-    need = longest + thinking + closing + max_answer_tokens
-    if need > writer.window:
+    longest = max(tasks, key=lambda task: len(task.prompt_ids), default=None)
+    thinking = max((setting.cap for setting in settings if setting.budget != AUTO), default=1)
+    if longest and thinking > (room := find_room(writer, longest, max_answer_tokens)):
         raise StudyError(
-            f"The longest prompt ({longest} tokens), {thinking} thinking tokens and an answer of {max_answer_tokens} "
-            f"need {need} positions, but the model has {writer.window}: lower the budget or shorten the questions."
+            f"The longest prompt ({len(longest.prompt_ids)} tokens) and an answer of {max_answer_tokens} leave room "
+            f"for {room} of the {thinking} thinking tokens asked for, as the model's window is {writer.window}: lower "
+            "the budget or shorten the questions."
         )
 
 

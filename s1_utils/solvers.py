@@ -97,9 +97,9 @@ def _ask_group(writer: Writer, budget: int, group: Sequence[Task]) -> list[dict[
     settings = [Setting("solver", budget, 0)]
     rows = []
     for task in group:
-        policy = force_budget(writer.markers, settings, wait_ids=(), max_answer_tokens=ANSWER_TOKENS)
+        policy = force_budget(writer.markers, settings, max_answer_tokens=ANSWER_TOKENS)
         rows.append(Row(task.prompt_ids, policy))
-    answers = [out.points[0].answer_ids for out in writer.engine.run(rows)]
+    answers = [points[0].answer_ids for points in writer.engine.run(rows)]
     return [
         {"question_id": task.question_id, "asking": task.sample, "answer": writer.fmt.answer_label + writer.decode(ids)}
         for task, ids in zip(group, answers, strict=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import hypothesis
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from s1_utils.budget_forcing import Answer, Decode, Force, Generation, Markers, Setting, force_budget
+from s1_utils.budget_forcing import Answer, Decode, Force, Markers, Setting, force_budget
 from s1_utils.engines import Row, check_decode, count_pending, match_stop
 from s1_utils.engines.scripted import ScriptedEngine
 
@@ -27,15 +28,17 @@ WAIT = (30, 31)
 ENOUGH = 99
 
 
-def run(next_token, settings, *, markers=MARKERS, wait_ids=WAIT, max_answer_tokens=3) -> Generation:
-    policy = force_budget(markers, settings, wait_ids=wait_ids, max_answer_tokens=max_answer_tokens)
-    return ScriptedEngine(next_token).run([Row(PROMPT, policy)])[0]
+def run(next_token, settings, *, markers=MARKERS, wait_ids=(WAIT,), max_answer_tokens=3, rank=None, min_thinking=0):
+    """The points of the settings."""
+    options = {"wait_ids": wait_ids, "min_thinking": min_thinking, "max_answer_tokens": max_answer_tokens}
+    policy = force_budget(markers, settings, **options)
+    return ScriptedEngine(next_token, rank=rank).run([Row(PROMPT, policy)])[0]
 
 
 def run_one(next_token, budget, waits=0, **options):
     """(thinking ids, point) of one setting run alone."""
-    out = run(next_token, [Setting("budget", budget, waits)], **options)
-    return out.thinking_ids[: out.points[0].thinking_tokens], out.points[0]
+    (point,) = run(next_token, [Setting("budget", budget, waits)], **options)
+    return point.thinking_ids, point
 
 
 def replay(*ids, then=50):
@@ -43,7 +46,7 @@ def replay(*ids, then=50):
     return lambda prefix: dict(enumerate(ids, len(PROMPT))).get(len(prefix), then)
 
 
-def list_segments(next_token, settings, *, markers=MARKERS, wait_ids=WAIT):
+def list_segments(next_token, settings, *, markers=MARKERS, wait_ids=(WAIT,)):
     """The segments a policy asks for, in order."""
     asked = []
 
@@ -71,19 +74,23 @@ class World:
     seed: int
     size: int
     markers: Markers
-    wait_ids: tuple[int, ...]
+    wait_ids: tuple[tuple[int, ...], ...]  # in turn
 
     def next_token(self, prefix):
         digest = hashlib.blake2b(repr((self.seed, tuple(prefix))).encode(), digest_size=4).digest()
         return int.from_bytes(digest, "big") % self.size
 
-    def run(self, settings, max_answer_tokens=3):
-        options = {"markers": self.markers, "wait_ids": self.wait_ids, "max_answer_tokens": max_answer_tokens}
-        return run(self.next_token, settings, **options)
+    def rank(self, prefix, watch):
+        """How many ids are more likely than the watched: none if one of them comes next, else another hash."""
+        return 0 if self.next_token(prefix) in watch else 1 + (self.seed + 7 * sum(prefix)) % 5
 
-    def run_one(self, budget, waits):
-        out = self.run([Setting("budget", budget, waits)])
-        return out.thinking_ids[: out.points[0].thinking_tokens], out.points[0]
+    def run(self, settings, max_answer_tokens=3, min_thinking=0):
+        options = {"markers": self.markers, "wait_ids": self.wait_ids, "max_answer_tokens": max_answer_tokens}
+        return run(self.next_token, settings, rank=self.rank, min_thinking=min_thinking, **options)
+
+    def run_one(self, budget, waits, min_thinking=0):
+        (point,) = self.run([Setting("budget", budget, waits)], min_thinking=min_thinking)
+        return point.thinking_ids, point
 
 
 @st.composite
@@ -100,45 +107,58 @@ def worlds(draw, foreign_wait=False):
         ends_in_newline=draw(st.frozensets(ids)),
         turn_ends=tuple(draw(st.lists(words, max_size=2, unique=True))),
     )
-    wait = draw(st.lists(st.integers(100, 102) if foreign_wait else ids, min_size=1, max_size=3).map(tuple))
-    return World(draw(st.integers(0, 2**32)), size, markers, wait)
+    wait = st.lists(st.integers(100, 102) if foreign_wait else ids, max_size=3).map(tuple)
+    return World(draw(st.integers(0, 2**32)), size, markers, tuple(draw(st.lists(wait, min_size=1, max_size=3))))
 
 
 BUDGETS = st.integers(0, 24)
 WAITS = st.integers(0, 4)
-SETTINGS = st.lists(st.builds(Setting, st.just("budget"), BUDGETS, WAITS), min_size=1, max_size=6)
+HARD = st.builds(Setting, st.just("budget"), BUDGETS, WAITS)
+SOFT = st.builds(Setting, st.just("soft"), BUDGETS, WAITS, st.integers(1, 9), st.integers(1, 4))
+SETTINGS = st.lists(st.one_of(HARD, SOFT), min_size=1, max_size=6)
 
 
-def continue_plainly(world, prefix, stops, limit, banned=frozenset()):
+def find_ended(ids, stops):
+    """The longest stop that the ids end with, or None."""
+    return max(
+        (stop for stop in stops if len(stop) <= len(ids) and tuple(ids[-len(stop) :]) == stop), key=len, default=None
+    )
+
+
+def continue_plainly(world, prefix, stops, limit, least=0):
     """Oracle: ids written after `prefix` until the first stop is complete: (ids before it, whether it came).
 
-    Knows no cap but `limit`, far beyond what is asked about, and none of the engine's helpers.
+    Knows no cap but `limit`, far beyond what is asked about, and none of the engine's helpers. A stop that would leave
+    fewer than `least` ids is avoided by the smallest id that completes none.
     """
     ids = []
     while len(ids) < limit:
-        token = world.next_token(prefix + tuple(ids))
-        if not ids and token in banned:
-            token = min(i for i in range(100) if i not in banned)
+        choices = [world.next_token(prefix + tuple(ids)), *range(200)]
+        for token in choices:
+            ended = find_ended([*ids, token], stops)
+            if ended is None or len(ids) + 1 - len(ended) >= least:
+                break
         ids.append(token)
-        ended = [stop for stop in stops if len(stop) <= len(ids) and tuple(ids[len(ids) - len(stop) :]) == stop]
         if ended:
-            return tuple(ids[: len(ids) - max(map(len, ended))]), True
+            return tuple(ids[: len(ids) - len(ended)]), True
     return tuple(ids), False
 
 
-def think_plainly(world, budget, waits):
+def think_plainly(world, budget, waits, min_thinking=0):
     """Oracle: (thinking ids, finish, positions of suppressed ends) by the words of the paper, for one setting."""
-    thinking, suppressed, banned = (), [], frozenset()
+    thinking, suppressed, least = (), [], 0
     while len(thinking) < budget:
-        ids, ended = continue_plainly(world, PROMPT + thinking, world.markers.end_markers, budget + 9, banned)
+        least = max(least, min(min_thinking, budget) - len(thinking))
+        ids, ended = continue_plainly(world, PROMPT + thinking, world.markers.end_markers, budget + 9, least)
         thinking += ids
         if not ended or len(thinking) >= budget:
             break
-        if len(suppressed) == waits or len(thinking) + len(world.wait_ids) + 1 > budget:
+        wait = world.wait_ids[len(suppressed) % len(world.wait_ids)]
+        if len(suppressed) == waits or len(thinking) + len(wait) + 1 > budget:
             return thinking, "natural", suppressed
         suppressed.append(len(thinking))
-        thinking += world.wait_ids
-        banned = frozenset(marker[0] for marker in world.markers.end_markers)
+        thinking += wait
+        least = 1
     return thinking[:budget], "forced", suppressed
 
 
@@ -148,26 +168,23 @@ def think_plainly(world, budget, waits):
 @hypothesis.settings(max_examples=500)
 @given(worlds(), SETTINGS)
 def test_one_pass_over_many_settings_equals_a_run_of_each_alone(world, settings):
-    out = world.run(settings)
-    for setting, point in zip(settings, out.points, strict=True):
-        alone = world.run([setting])
-        assert point == alone.points[0]
-        assert out.thinking_ids[: point.thinking_tokens] == alone.thinking_ids
+    for setting, point in zip(settings, world.run(settings), strict=True):
+        assert (point,) == world.run([setting])
 
 
 @hypothesis.settings(max_examples=500)
-@given(worlds(), BUDGETS, WAITS)
-def test_a_run_equals_a_plain_loop_over_tokens(world, budget, waits):
-    thinking, point = world.run_one(budget, waits)
-    expected, finish, suppressed = think_plainly(world, budget, waits)
+@given(worlds(), BUDGETS, WAITS, st.sampled_from([0, 0, 1, 5, 30]))
+def test_a_run_equals_a_plain_loop_over_tokens(world, budget, waits, min_thinking):
+    thinking, point = world.run_one(budget, waits, min_thinking)
+    expected, finish, suppressed = think_plainly(world, budget, waits, min_thinking)
     assert (thinking, point.finish) == (expected, finish)
     assert [at for event, at in point.events if event == "suppressed_end"] == suppressed
 
 
 @given(worlds(), BUDGETS, WAITS, st.integers(0, 5))
 def test_the_answer_continues_its_own_closed_thinking(world, budget, waits, max_answer_tokens):
-    out = world.run([Setting("budget", budget, waits)], max_answer_tokens)
-    thinking, point, marks = out.thinking_ids, out.points[0], world.markers
+    (point,) = world.run([Setting("budget", budget, waits)], max_answer_tokens)
+    thinking, marks = point.thinking_ids, world.markers
     newline = () if not thinking or thinking[-1] in marks.ends_in_newline else marks.newline
     closed = thinking + newline + marks.thinking_end + (marks.answer_prefix if point.finish == "forced" else ())
     answer, ended = continue_plainly(world, PROMPT + closed, marks.turn_ends, max_answer_tokens + 9)
@@ -178,8 +195,7 @@ def test_the_answer_continues_its_own_closed_thinking(world, budget, waits, max_
 
 @given(worlds(), SETTINGS)
 def test_the_order_of_settings_never_changes_a_point(world, settings):
-    points = world.run(settings).points
-    assert world.run(settings[::-1]).points == points[::-1]
+    assert world.run(settings[::-1]) == world.run(settings)[::-1]
 
 
 @given(worlds(), SETTINGS)
@@ -236,18 +252,23 @@ def test_a_suppressed_end_never_stays_in_the_trace(world, budget, waits):
 @given(worlds(), BUDGETS, WAITS)
 def test_every_suppressed_end_is_followed_by_the_wait_text(world, budget, waits):
     thinking, point = world.run_one(budget, waits)
-    for event, at in point.events:
-        if event == "suppressed_end":
-            assert thinking[at : at + len(world.wait_ids)] == world.wait_ids
+    ends = [at for event, at in point.events if event == "suppressed_end"]
+    for w, at in enumerate(ends):
+        wait = world.wait_ids[w % len(world.wait_ids)]
+        assert thinking[at : at + len(wait)] == wait
 
 
 @given(worlds(), BUDGETS, WAITS)
-def test_after_a_wait_the_very_next_token_begins_no_end_marker(world, budget, waits):
-    thinking, point = world.run_one(budget, waits)
-    beginnings = {marker[0] for marker in world.markers.end_markers}
-    for event, at in point.events:
-        if event == "suppressed_end":
-            assert thinking[at + len(world.wait_ids)] not in beginnings
+def test_after_a_wait_at_least_one_token_is_thought(world, budget, waits):
+    _, point = world.run_one(budget, waits)
+    for w, (at, following) in enumerate(pairwise(at for _, at in point.events)):
+        assert following > at + len(world.wait_ids[w % len(world.wait_ids)])
+
+
+@given(worlds(), BUDGETS, WAITS, st.integers(0, 30))
+def test_no_thinking_ends_before_its_minimum_or_its_budget(world, budget, waits, min_thinking):
+    thinking, _ = world.run_one(budget, waits, min_thinking)
+    assert len(thinking) >= min(min_thinking, budget)
 
 
 @given(worlds())
@@ -260,7 +281,7 @@ def test_a_large_budget_without_waits_equals_plain_decoding(world):
 
 @given(worlds(), SETTINGS)
 def test_every_point_ends_with_exactly_one_end_event_at_its_length(world, settings):
-    for point in world.run(settings).points:
+    for point in world.run(settings):
         *before, (last, at) = point.events
         assert (last, at) == (f"{point.finish}_end", point.thinking_tokens)
         assert all(event == "suppressed_end" for event, _ in before)
@@ -353,8 +374,7 @@ def test_an_end_is_suppressed_only_if_the_wait_text_and_one_more_token_fit(budge
 
 def test_only_the_first_token_after_a_wait_is_kept_from_being_an_end():
     asked = list_segments(replay(5, 2), [Setting("budget", 9, 1)])
-    bans = [segment.banned_first for segment in asked if isinstance(segment, Decode)]
-    assert bans == [frozenset(), frozenset({11, 1, 2})]
+    assert [segment.min_tokens for segment in asked if isinstance(segment, Decode)] == [0, 1]
 
 
 @pytest.mark.parametrize(("budget", "waits"), [(-1, 0), (0, -1)])

@@ -41,7 +41,7 @@ def test_encoding_adds_no_token_of_its_own(tokenizer, text):
 
 def test_a_marker_the_tokenizer_cannot_keep_is_refused(tokenizer):
     with pytest.raises(StudyError, match=r"can't encode the marker '\\x04'"):
-        encode_markers(tokenizer, replace(S1, turn_end="\x04"))
+        encode_markers(tokenizer, replace(S1, turn_ends=("\x04",)))
 
 
 @pytest.mark.parametrize("fmt", [S1, PLAIN], ids=["s1", "plain"])
@@ -115,26 +115,26 @@ def run_model_that_learned(tokenizer, markers, completion, settings):
     """What budget forcing makes of a model that writes `completion` by heart after any prompt."""
     learned = encode(tokenizer, completion.removeprefix(S1.thinking_start))
     prompt = encode(tokenizer, write_prompt(tokenizer, "Why?", SYSTEM) + S1.thinking_start)
-    policy = force_budget(markers, settings, wait_ids=encode(tokenizer, " Wait,"), max_answer_tokens=20)
+    policy = force_budget(markers, settings, wait_ids=[encode(tokenizer, " Wait,")], max_answer_tokens=20)
     script = [*learned, *encode(tokenizer, S1.turn_end) * 50]
     return ScriptedEngine(lambda prefix: script[len(prefix) - len(prompt)]).run([Row(prompt, policy)])[0]
 
 
 @pytest.mark.parametrize("thinking", ["Try B: no. Wait, try C: yes.", "two\nlines", "ends in a colon:", "x"])
 def test_a_model_that_learned_a_completion_thinks_and_answers_it(tokenizer, markers, thinking):
-    out = run_model_that_learned(tokenizer, markers, write_completion(thinking, "B"), [Setting("budget", 99, 0)])
-    assert tokenizer.decode(out.thinking_ids) == thinking
-    assert tokenizer.decode(out.points[0].answer_ids) == "\nAnswer: B"
+    (point,) = run_model_that_learned(tokenizer, markers, write_completion(thinking, "B"), [Setting("budget", 99, 0)])
+    assert tokenizer.decode(point.thinking_ids) == thinking
+    assert tokenizer.decode(point.answer_ids) == "\nAnswer: B"
 
 
 def test_a_suppressed_end_is_replaced_by_the_wait_text(tokenizer, markers):
-    out = run_model_that_learned(tokenizer, markers, write_completion("Try B: no.", "B"), [Setting("wait", 99, 1)])
-    assert tokenizer.decode(out.thinking_ids).startswith("Try B: no. Wait,")
+    (point,) = run_model_that_learned(tokenizer, markers, write_completion("Try B: no.", "B"), [Setting("wait", 99, 1)])
+    assert tokenizer.decode(point.thinking_ids).startswith("Try B: no. Wait,")
 
 
 @pytest.mark.parametrize(("finish", "budget"), [("natural", 99), ("forced", 3)])
 def test_a_natural_end_is_closed_as_in_training_and_a_cut_by_the_answer_prefix_too(tokenizer, markers, finish, budget):
-    policy = force_budget(markers, [Setting("budget", budget, 0)], wait_ids=(), max_answer_tokens=1)
+    policy = force_budget(markers, [Setting("budget", budget, 0)], max_answer_tokens=1)
     script = [*encode(tokenizer, "Try B: no."), *encode(tokenizer, S1.turn_end) * 50]
     seen = []
 

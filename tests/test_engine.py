@@ -59,7 +59,7 @@ def follow(model):
 
 
 def run(engine, prompts, markers, settings, **row):
-    rows = [Row(p, force_budget(markers, settings, wait_ids=(36, 37), max_answer_tokens=5), **row) for p in prompts]
+    rows = [Row(p, force_budget(markers, settings, wait_ids=((36, 37),), max_answer_tokens=5), **row) for p in prompts]
     return engine.run(rows)
 
 
@@ -74,7 +74,7 @@ def test_it_forces_the_same_ids_as_decoding_without_cache_or_batch(model, seed):
     ours = run(TransformersEngine(model, pad_id=PAD), prompts, markers, SETTINGS)
     scripted = run(ScriptedEngine(follow(model), follow(model)), prompts, markers, SETTINGS)
     assert ours == scripted
-    assert any(event == "suppressed_end" for out in ours for point in out.points for event, _ in point.events)
+    assert any(event == "suppressed_end" for points in ours for point in points for event, _ in point.events)
 
 
 def test_one_pass_equals_separate_runs_token_for_token(model):
@@ -85,23 +85,19 @@ def test_one_pass_equals_separate_runs_token_for_token(model):
     for i, setting in enumerate(SETTINGS):
         alone = run(engine, prompts, markers, [setting])
         for joint, single in zip(together, alone, strict=True):
-            assert joint.points[i] == single.points[0]
-            assert (
-                joint.thinking_ids[: joint.points[i].thinking_tokens]
-                == single.thinking_ids[: single.points[0].thinking_tokens]
-            )
+            assert joint[i] == single[0]
 
 
 def test_without_budget_and_waits_it_equals_generate(model):
     prompts = make_prompts(5, 3)
     markers = make_markers(38, (38, 39))
     ours = run(TransformersEngine(model, pad_id=PAD), prompts, markers, [Setting("wait", 15, 0)])
-    for prompt, out in zip(prompts, ours, strict=True):
+    for prompt, (point,) in zip(prompts, ours, strict=True):
         plain = model.generate(
             torch.tensor([prompt]), max_new_tokens=15, do_sample=False, eos_token_id=38, pad_token_id=PAD
         )
         expected = [i for i in plain[0, len(prompt) :].tolist() if i != 38]
-        assert list(out.thinking_ids) == expected
+        assert list(point.thinking_ids) == expected
 
 
 def test_samples_depend_on_their_seed_and_not_on_their_batch(model):
@@ -110,14 +106,14 @@ def test_samples_depend_on_their_seed_and_not_on_their_batch(model):
     engine = TransformersEngine(model, pad_id=PAD)
     settings = [Setting("natural", 12, 0)]
     rows = [
-        Row(p, force_budget(markers, settings, wait_ids=(), max_answer_tokens=3), seed=i, temperature=1.0)
+        Row(p, force_budget(markers, settings, max_answer_tokens=3), seed=i, temperature=1.0)
         for i, p in enumerate(prompts)
     ]
     together = engine.run(rows)
     for i, prompt in enumerate(prompts):
-        policy = force_budget(markers, settings, wait_ids=(), max_answer_tokens=3)
+        policy = force_budget(markers, settings, max_answer_tokens=3)
         assert engine.run([Row(prompt, policy, seed=i, temperature=1.0)]) == [together[i]]
-    assert len({out.thinking_ids for out in together}) > 1
+    assert len({point.thinking_ids for (point,) in together}) > 1
 
 
 def test_samples_of_one_prompt_follow_the_models_own_law(model):
@@ -126,13 +122,13 @@ def test_samples_of_one_prompt_follow_the_models_own_law(model):
     prompt = make_prompts(1, 11)[0]
     with torch.inference_mode():
         law = (model(torch.tensor([prompt])).logits[0, -1] / 8.0).softmax(-1)
-    policies = [force_budget(markers, [Setting("natural", 1, 0)], wait_ids=(), max_answer_tokens=1) for _ in range(n)]
+    policies = [force_budget(markers, [Setting("natural", 1, 0)], max_answer_tokens=1) for _ in range(n)]
     outs = TransformersEngine(model, pad_id=PAD).run(
         [Row(prompt, x, seed=i, temperature=8.0) for i, x in enumerate(policies)]
     )
     counts = torch.zeros(40)
-    for out in outs:
-        counts[out.thinking_ids[0] if out.thinking_ids else 38] += 1
+    for (point,) in outs:
+        counts[point.thinking_ids[0] if point.thinking_ids else 38] += 1
     expected = n * law
     statistic = float(((counts - expected) ** 2 / expected).sum())
     assert statistic < 39 + 6 * (2 * 39) ** 0.5  # about 6 standard deviations: one false alarm in a hundred million

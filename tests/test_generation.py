@@ -59,7 +59,7 @@ def test_the_table_has_a_row_for_every_task_and_setting_within_its_budget(writer
 def test_a_prompt_that_leaves_no_room_is_refused_with_the_numbers(writer, questions, tmp_path):
     small = dataclasses.replace(writer, window=60)
     tasks = generation.make_tasks(small, questions)
-    with pytest.raises(StudyError, match=r"10 thinking tokens .* the model has 60"):
+    with pytest.raises(StudyError, match=r"room for \d+ of the 10 thinking tokens .* window is 60"):
         generate(small, tasks, tmp_path / "a.jsonl")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from s1_utils.budget_forcing import Ids, Policy
 
@@ -19,6 +20,14 @@ class Row:
     policy: Policy
     seed: int = 0
     temperature: float = 0.0
+
+
+class Engine(Protocol):
+    """Anything that can run the segments of policies."""
+
+    def run(self, rows: Sequence[Row]) -> list[Any]:
+        """The return value of each row's policy, in order."""
+        ...
 
 
 def match_stop(ids: Sequence[int], stops: Sequence[Ids]) -> Ids:
@@ -35,6 +44,15 @@ def count_pending(ids: Sequence[int], stops: Sequence[Ids]) -> int:
                 longest = n
                 break
     return longest
+
+
+def find_banned(ids: Sequence[int], stops: Sequence[Ids], min_tokens: int) -> list[int]:
+    """The ids that may not follow `ids`: they would complete a stop that leaves fewer than `min_tokens`."""
+    if min_tokens <= 0 or len(ids) >= min_tokens + max(map(len, stops), default=0) - 1:
+        return []
+    last = dict.fromkeys(stop[-1] for stop in stops)
+    matches = {i: match_stop([*ids[-len(max(stops, key=len)) :], i], stops) for i in last}
+    return [i for i, stop in matches.items() if stop and len(ids) + 1 - len(stop) < min_tokens]
 
 
 def check_decode(ids: Sequence[int], max_tokens: int, stops: Sequence[Ids]) -> tuple[int, Ids] | None:

@@ -1,18 +1,19 @@
-"""Drives policies over a transformers model, in place on its KV cache.
+"""Drives policies over a transformers model, in place on its KV cache, with rows coming and going.
 
-Knows cache columns, masks and positions; knows nothing about why a token is forced. Every row of a batch writes the
-same cache column at each step; what a row must not see (padding, dropped markers, other branches) is masked. So a
-forced token costs one decode step and nothing is ever prefilled twice: prompts once for all samples of a question,
-their common prefix once for all questions, traces once for all answers branched off them.
+Knows slots, positions and masks; knows nothing about why a token is forced. Every row owns a slot of the cache and is
+at its own position in it; each step feeds one id of every row. A forced id costs one step, a dropped marker none (the
+position goes back), a branched answer starts where it branches, and a row that ends gives its slot to the next in the
+queue at once. Prompts are fed as blocks: their common prefix once for all rows, equal prompts once.
 
-Results depend on the batch a row is in only through floating-point rounding; a group of rows run again gives the same
-bytes. Full-attention decoder-only models; `run` raises ValueError when a row can't fit the model's window.
+Results depend on the rows beside them only through floating-point rounding; a group of rows run again gives the same
+bytes. Full-attention decoder-only models.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,8 +24,10 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from s1_utils.budget_forcing import Answer, Decode, Force, Ids, Ran, Segment
-from s1_utils.engines import Row, check_decode
+from s1_utils.budget_forcing import Answer, Decode, Force, Ids, Ran, Restart
+from s1_utils.engines import Row, check_decode, find_banned
+
+BLOCK = 16  # pending ids up to which a row is fed one a step, like the others; more go in a block first
 
 # ------------------------------------------------------------------ attention and cache
 
@@ -45,294 +48,311 @@ def _grouped_sdpa(module: Any, query: Any, key: Any, value: Any, mask: Any, scal
     return out.reshape(N, heads, q, dim).transpose(1, 2).contiguous(), None
 
 
-class _SlabLayer(DynamicLayer):
-    """A cache layer that grows by doubling, so that a step appends a column without copying the rest."""
+@dataclass
+class _Plan:
+    """What the next forward writes and reads: slots [M], positions [M, Q], and how many columns are seen."""
 
-    length = 0
+    slots: torch.Tensor
+    positions_MQ: torch.Tensor
+    width: int
+    is_prefix: bool = False  # the slots are 0 … M - 1, so that reading them needs no copy
+
+
+class _SlotLayer(DynamicLayer):
+    """Keys and values of all slots, [slots, heads, capacity, dim]; the last column takes what nobody reads."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__()
+        self.slots = slots
+        self.plan: _Plan | None = None
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-        self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+        self.keys, self.values = (
+            s.new_zeros(self.slots, s.shape[1], 1, s.shape[3]) for s in (key_states, value_states)
+        )
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> Any:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        end = self.length + key_states.shape[2]
-        if end > self.keys.shape[2]:
-            self.keys, self.values = (self._grow(slab, end + end // 2 + 16) for slab in (self.keys, self.values))
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        plan = self.plan
+        self.reserve(plan.width + 1)
+        rows = plan.slots[:, None]
+        for slab, states in ((self.keys, key_states), (self.values, value_states)):
+            slab[rows, :, plan.positions_MQ] = states.transpose(1, 2)
+        if plan.is_prefix:
+            n = len(plan.slots)
+            return self.keys[:n, :, : plan.width], self.values[:n, :, : plan.width]
+        return self.keys[plan.slots, :, : plan.width], self.values[plan.slots, :, : plan.width]
 
-    def _grow(self, slab: torch.Tensor, capacity: int) -> torch.Tensor:
-        grown = slab.new_zeros(*slab.shape[:2], capacity, slab.shape[3])
-        grown[:, :, : self.length] = slab[:, :, : self.length]
-        return grown
+    def reserve(self, capacity: int) -> None:
+        old = self.keys.shape[2]
+        if capacity > old:
+            size = capacity + capacity // 2 + 16
+            for name in ("keys", "values"):
+                slab = getattr(self, name)
+                grown = slab.new_zeros(*slab.shape[:2], size, slab.shape[3])
+                grown[:, :, :old] = slab
+                setattr(self, name, grown)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        for slab in (self.keys, self.values):
+            slab[target, :, :length] = slab[source, :, :length]
 
     def get_seq_length(self) -> int:
-        return self.length
-
-    def select(self, rows: torch.Tensor) -> _SlabLayer:
-        layer = _SlabLayer()
-        layer.dtype, layer.device, layer.is_initialized = self.dtype, self.device, True
-        layer.keys, layer.values = self.keys[rows], self.values[rows]
-        layer.length = self.length
-        return layer
+        return 0
 
 
-def _select_rows(cache: Cache, index: torch.Tensor) -> Cache:
-    return Cache(layers=[layer.select(index) for layer in cache.layers])
-
-
-def _count_shared(prompts: Sequence[Ids]) -> int:
-    """How many ids all prompts begin with (the least and the greatest differ as early as any two)."""
-    pairs = zip(min(prompts), max(prompts), strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-# ------------------------------------------------------------------ rows and batches
+# ------------------------------------------------------------------ rows
 
 
 @dataclass
 class _State:
-    """A row while it runs. `columns[i]` is the cache column of `trace[i]`; what lies beyond is not fed yet."""
+    """A row while it runs. `cached` ids of prompt + trace (or branch) are in its slot; `pending` ones come next."""
 
     row: Row
     rng: random.Random
-    segment: Segment | None = None
-    result: Any = None
+    slot: int = 0
+    cached: int = 0
     trace: list[int] = field(default_factory=list)
-    columns: list[int] = field(default_factory=list)
-    decode_start: int = 0
+    kept: int = 0  # ids of the trace that are still in the slot, and not overwritten by an answer
+    pending: list[int] = field(default_factory=list)
+    segment: Decode | Answer | None = None
+    out: list[int] = field(default_factory=list)
+    ranks: list[int] = field(default_factory=list)
+    result: Any = None
+    steps: int = 0
 
-    @property
-    def is_tracing(self) -> bool:
-        return isinstance(self.segment, Decode)
+    def start(self) -> None:
+        self._advance(None)
 
-    def send(self, ran: Ran | None) -> None:
-        """Tell the policy what happened; `segment` becomes what it wants next, None once it has returned."""
+    def find_banned(self) -> list[int]:
+        """The ids that may not be sampled next."""
+        segment = self.segment
+        return find_banned(self.out, segment.stops, segment.min_tokens) if isinstance(segment, Decode) else []
+
+    def take(self, token: int) -> None:
+        """The model's next id; ends the segment if that is over."""
+        self.out.append(token)
+        over = check_decode(self.out, self.segment.max_tokens, self.segment.stops)
+        if over is None:
+            self.pending = [token]
+            return
+        ids = tuple(self.out[: over[0]])
+        if isinstance(self.segment, Decode):
+            self.trace += ids
+            self.kept = min(self.cached - len(self.row.prompt_ids), len(self.trace))
+        self._advance(Ran(ids, over[1], tuple(self.ranks[: over[0]])))
+
+    def _advance(self, ran: Ran | None) -> None:
+        """Tell the policy what happened, and prepare what it wants next; no segment once it has returned."""
+        self.out, self.ranks = [], []
         try:
-            self.segment = self.row.policy.send(ran)
-            while isinstance(self.segment, Force):
-                self.trace += self.segment.ids
-                self.segment = self.row.policy.send(Ran(self.segment.ids))
+            segment = self.row.policy.send(ran)
+            while isinstance(segment, Force | Restart):
+                if isinstance(segment, Restart):
+                    self.trace, self.kept, ids = [], 0, ()
+                else:
+                    ids = segment.ids
+                self.trace += ids
+                segment = self.row.policy.send(Ran(ids))
         except StopIteration as stop:
-            self.segment, self.result = None, stop.value
-        self.decode_start = len(self.trace)
-
-
-@dataclass
-class _Batch:
-    states: list[_State]
-    cache: Cache
-    prompt_lengths: list[int]
-    visible_NT: torch.Tensor  # which cache columns each row's next token may see
-
-    @property
-    def length(self) -> int:
-        return self.cache.get_seq_length()
-
-    def select(self, keep: list[int]) -> _Batch:
-        if len(keep) == len(self.states):
-            return self
-        index = torch.tensor(keep, dtype=torch.long, device=self.visible_NT.device)
-        cache = _select_rows(self.cache, index)
-        states = [self.states[i] for i in keep]
-        return _Batch(states, cache, [self.prompt_lengths[i] for i in keep], self.visible_NT[index])
-
-    def crop(self, length: int) -> None:
-        for layer in self.cache.layers:
-            layer.length = length
-
-    def add_column(self, sees_N: list[bool]) -> None:
-        column = torch.tensor(sees_N, device=self.visible_NT.device)[:, None]
-        self.visible_NT = torch.cat([self.visible_NT, column], dim=1)
-
-
-# ------------------------------------------------------------------ the engine
+            self.segment, self.result, self.pending = None, stop.value, []
+            return
+        self.segment = segment
+        is_answer = isinstance(segment, Answer)
+        at = segment.at if is_answer else len(self.trace)
+        wanted = [*self.row.prompt_ids, *self.trace[:at], *(segment.forced if is_answer else ())]
+        self.kept = min(self.kept, at)
+        there = min(self.cached, len(self.row.prompt_ids) + self.kept)
+        self.cached = min(there, len(wanted) - 1)  # the last id is fed again if need be: its logits are gone
+        self.pending = wanted[self.cached :]
 
 
 class TransformersEngine:
-    """Runs rows on `model` (a causal LM on its device); `pad_id` fills what is masked.
+    """Runs rows on `model` (a causal LM on its device), `slots` of them at a time; `pad_id` fills what is masked.
 
-    `forward_tokens` counts every token the model was run on, prompts and forced ids included.
+    `forward_tokens` counts every token the model was run on, prompts and forced ids included; `steps` the steps.
     """
 
-    def __init__(self, model: Any, *, pad_id: int) -> None:
+    def __init__(self, model: Any, *, pad_id: int, slots: int = 64) -> None:
+        if slots < 1:
+            raise ValueError(f"slots must be 1 or more, not {slots}.")
         AttentionInterface.register("grouped_sdpa", _grouped_sdpa)
         AttentionMaskInterface.register("grouped_sdpa", sdpa_mask)
         model.set_attn_implementation("grouped_sdpa")
         self.model = model.eval()
         self.pad_id = pad_id
-        self.forward_tokens = 0
+        self.slots = slots
+        self.forward_tokens = self.steps = 0
 
     @torch.inference_mode()
     def run(self, rows: Sequence[Row]) -> list[Any]:
         """The return value of each row's policy, in order."""
         states = [_State(row, random.Random(row.seed)) for row in rows]
-        if not states:
-            return []
-        for state in states:
-            state.send(None)
-        batch, logits_NV = self._prefill(states)
-        while batch.states:
-            self._sample_traces(batch, logits_NV)
-            active = [i for i, state in enumerate(batch.states) if state.is_tracing]
-            if 2 * len(active) <= len(batch.states):
-                self._answer([i for i in range(len(batch.states)) if i not in active], batch)
-                batch = batch.select(active)
-            if batch.states:
-                logits_NV = self._feed_traces(batch)
+        queue = deque(states)
+        run = _Run(self, min(self.slots, len(states)), _find_shared([state.row.prompt_ids for state in states]))
+        while queue or run.active:
+            run.admit(queue)
+            run.step()
         return [state.result for state in states]
 
-    # -------------------------------------------------------------- prompts
 
-    def _prefill(self, states: list[_State]) -> tuple[_Batch, torch.Tensor]:
-        """Cache every distinct prompt once, their common prefix once for all."""
-        unique = list(dict.fromkeys(state.row.prompt_ids for state in states))
-        shared = min(_count_shared(unique), min(map(len, unique)) - 1)
-        cache = Cache(layer_class_to_replicate=_SlabLayer)
-        device = self.model.device
+def _find_shared(prompts: Sequence[Ids]) -> Ids:
+    """The ids that all prompts begin with (the least and the greatest differ as early as any two), but for the last."""
+    if not prompts:
+        return ()
+    pairs = zip(min(prompts), max(prompts), strict=False)
+    n = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return prompts[0][: min(n, min(map(len, prompts)) - 1)]
+
+
+class _Run:
+    """The slots of one call of `run`: active rows are in slots 0, 1, … without gaps."""
+
+    def __init__(self, engine: TransformersEngine, slots: int, shared: Ids) -> None:
+        self.engine = engine
+        self.active: list[_State] = []
+        self.slots = slots
+        layers = engine.model.config.get_text_config().num_hidden_layers
+        self.layers = [_SlotLayer(slots + 1) for _ in range(layers)]  # one more keeps what all prompts begin with
+        self.cache = Cache(layers=self.layers)
+        self.shared = shared
         if shared:
-            causal = torch.ones(1, shared, shared, dtype=torch.bool, device=device).tril()
-            self._forward(cache, [unique[0][:shared]], [range(shared)], causal)
-            index = torch.zeros(len(unique), dtype=torch.long, device=device)
-            cache = _select_rows(cache, index)
-        seen_UT = torch.ones(len(unique), shared, dtype=torch.bool, device=device)
-        rests = [ids[shared:] for ids in unique]
-        logits_UV, added_UQ = self._feed_block(cache, rests, [shared] * len(unique), seen_UT)
-        visible_UT = torch.cat([seen_UT, added_UQ], dim=1)
-        which = [unique.index(state.row.prompt_ids) for state in states]
-        index = torch.tensor(which, device=device)
-        if which != list(range(len(unique))):
-            cache, visible_UT = _select_rows(cache, index), visible_UT[index]
-        batch = _Batch(states, cache, [len(unique[u]) for u in which], visible_UT)
-        return batch, logits_UV[index]
+            self._feed([slots], [list(shared)], [0])
 
-    # -------------------------------------------------------------- traces
+    # -------------------------------------------------------------- rows
 
-    def _sample_traces(self, batch: _Batch, logits_NV: torch.Tensor) -> None:
-        ready = [i for i, s in enumerate(batch.states) if s.is_tracing and len(s.columns) == len(s.trace)]
-        for i, token in zip(ready, self._sample(batch.states, ready, logits_NV), strict=True):
-            state = batch.states[i]
-            segment = state.segment
-            state.trace.append(token)
-            over = check_decode(state.trace[state.decode_start :], segment.max_tokens, segment.stops)
-            if over is None:
+    def admit(self, queue: deque[_State]) -> None:
+        """Fill free slots from the queue; all but the last id of every prompt is cached, equal prompts once."""
+        new = []
+        while queue and len(self.active) < self.slots:
+            state = queue.popleft()
+            state.start()
+            if state.segment is None:  # a policy that wants nothing
                 continue
-            keep = state.decode_start + over[0]
-            ran = Ran(tuple(state.trace[state.decode_start : keep]), over[1])
-            self._drop_columns(batch, i, keep)
-            del state.trace[keep:]
-            state.send(ran)
-            if state.is_tracing and len(state.columns) == len(state.trace):
-                self._drop_columns(batch, i, len(state.trace) - 1)  # fed again: its logits are gone
+            state.slot = len(self.active)
+            self.active.append(state)
+            new.append(state)
+        donors = {state.row.prompt_ids: state for state in reversed(self.active) if state not in new}
+        copies = []
+        for state in new:
+            prompt = state.row.prompt_ids
+            if prompt in donors:
+                copies.append((donors[prompt], state))
+            else:
+                donors[prompt] = state
+                self._load(self.slots, state, len(self.shared))
+        self._feed_blocks([state for state in new if donors[state.row.prompt_ids] is state])
+        for donor, state in copies:
+            self._load(donor.slot, state, min(donor.cached, len(state.row.prompt_ids) - 1))
 
-    def _drop_columns(self, batch: _Batch, i: int, keep: int) -> None:
-        state = batch.states[i]
-        batch.visible_NT[i, state.columns[keep:]] = False
-        del state.columns[keep:]
+    def _load(self, source: int, state: _State, length: int) -> None:
+        """Copy the first `length` cached ids of a slot to a row's own."""
+        if length:
+            for layer in self.layers:
+                layer.copy(source, state.slot, length)
+            del state.pending[: length - state.cached]
+            state.cached = length
 
-    def _feed_traces(self, batch: _Batch) -> torch.Tensor:
-        """Feed each tracing row its next trace id; rows that are done feed a masked pad."""
-        tracing = [state.is_tracing for state in batch.states]
-        ids, positions = [], []
-        for state, prompt_length in zip(batch.states, batch.prompt_lengths, strict=True):
-            ids.append([state.trace[len(state.columns)] if state.is_tracing else self.pad_id])
-            positions.append([prompt_length + len(state.columns)])
-            if state.is_tracing:
-                state.columns.append(batch.length)
-        batch.add_column(tracing)
-        return self._forward(batch.cache, ids, positions, batch.visible_NT[:, None])
+    def _feed_blocks(self, states: list[_State]) -> None:
+        """Feed rows with much pending all of it but the last id, which the next step takes."""
+        long = [state for state in states if len(state.pending) > BLOCK]
+        if long:
+            self._feed([s.slot for s in long], [s.pending[:-1] for s in long], [s.cached for s in long])
+            for state in long:
+                state.cached += len(state.pending) - 1
+                del state.pending[:-1]
 
-    def _sample(self, states: list[_State], ready: list[int], logits_NV: torch.Tensor) -> list[int]:
-        """The next id of each ready row: the most likely one, or one drawn with the row's own generator."""
-        logits_RV = logits_NV[ready] if len(ready) < len(states) else logits_NV.clone()
-        for j, i in enumerate(ready):
-            segment = states[i].segment
-            if isinstance(segment, Decode) and segment.banned_first and len(states[i].trace) == states[i].decode_start:
-                logits_RV[j, list(segment.banned_first)] = -torch.inf
-        tokens = logits_RV.argmax(-1).tolist()
-        drawn = [j for j, i in enumerate(ready) if states[i].row.temperature > 0]
-        if drawn:
-            rows = [states[ready[j]] for j in drawn]
-            heat = torch.tensor([state.row.temperature for state in rows], device=logits_RV.device)
-            cumulative = (logits_RV[drawn] / heat[:, None]).softmax(-1, dtype=torch.float64).cumsum(-1)
-            u = torch.tensor([[state.rng.random()] for state in rows], device=cumulative.device, dtype=torch.float64)
-            picked = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)
-            for j, token in zip(drawn, picked[:, 0].clamp_(max=logits_RV.shape[1] - 1).tolist(), strict=True):
-                tokens[j] = token
-        return tokens
+    def _retire(self) -> None:
+        """Close the gaps that finished rows leave: the last rows move into their slots."""
+        for slot in range(len(self.active) - 1, -1, -1):
+            if self.active[slot].segment is None:
+                last = self.active.pop()
+                if last.segment is not None and last.slot != slot:
+                    for layer in self.layers:
+                        layer.copy(last.slot, slot, last.cached)
+                    last.slot = slot
+                    self.active[slot] = last
 
-    # -------------------------------------------------------------- answers
+    # -------------------------------------------------------------- steps
 
-    def _answer(self, done: list[int], batch: _Batch) -> None:
-        """Run all answers of the rows `done`, one branch of every row at a time, on the same cache."""
-        batch = batch.select(done)
-        while open_rows := [i for i, state in enumerate(batch.states) if state.segment is not None]:
-            if 2 * len(open_rows) <= len(batch.states):
-                batch = batch.select(open_rows)
-            self._answer_once(batch)
+    def step(self) -> None:
+        """Feed one id of every row, and give the next one to those that have fed all."""
+        if not self.active:
+            return
+        self._feed_blocks(self.active)
+        logits_NV = self._feed([s.slot for s in self.active], [[s.pending[0]] for s in self.active],
+                               [s.cached for s in self.active])  # fmt: skip
+        self.engine.steps += 1
+        for state in self.active:
+            state.cached += 1
+            state.steps += 1
+            del state.pending[0]
+        ready = [i for i, state in enumerate(self.active) if not state.pending]
+        for i, token in zip(ready, _sample(self.active, ready, logits_NV), strict=True):
+            self.active[i].take(token)
+        self._retire()
 
-    def _answer_once(self, batch: _Batch) -> None:
-        start, states = batch.length, batch.states
-        segments = [s.segment or Answer(0, (self.pad_id,), 1, ()) for s in states]
-        blocks, positions, visible_NT = [], [], batch.visible_NT.clone()
-        for i, (state, segment) in enumerate(zip(states, segments, strict=True)):
-            if not isinstance(segment, Answer):
-                raise TypeError(f"After an answer a policy may only ask for answers, not {type(segment).__name__}.")
-            visible_NT[i, state.columns[segment.at :]] = False
-            seen = min(segment.at, len(state.columns))
-            blocks.append((*state.trace[seen : segment.at], *segment.forced))
-            positions.append(batch.prompt_lengths[i] + seen)
-        logits_NV, added_NQ = self._feed_block(batch.cache, blocks, positions, visible_NT)
-        branch = _Batch(states, batch.cache, [0] * len(states), torch.cat([visible_NT, added_NQ], dim=1))
-        answers: list[list[int]] = [[] for _ in states]
-        over: list[tuple[int, Ids] | None] = [(0, ()) if state.segment is None else None for state in states]
-        while True:
-            ready = [i for i in range(len(states)) if over[i] is None]
-            for i, token in zip(ready, self._sample(states, ready, logits_NV), strict=True):
-                answers[i].append(token)
-                over[i] = check_decode(answers[i], segments[i].max_tokens, segments[i].stops)
-            if None not in over:
-                break
-            ids = [[answer[-1] if answer else self.pad_id] for answer in answers]
-            after = [[p + len(b) + len(a) - 1] for p, b, a in zip(positions, blocks, answers, strict=True)]
-            branch.add_column([done is None for done in over])
-            logits_NV = self._forward(branch.cache, ids, after, branch.visible_NT[:, None])
-        batch.crop(start)
-        for state, answer, end in zip(states, answers, over, strict=True):
-            if state.segment is not None:
-                state.send(Ran(tuple(answer[: end[0]]), end[1]))
+    def _feed(self, slots: list[int], blocks: list[list[int]], starts: list[int]) -> torch.Tensor:
+        """Run the model on blocks of ids, padded on the left; logits after the last id of each, [M, vocabulary].
 
-    # -------------------------------------------------------------- the model
-
-    def _feed_block(
-        self, cache: Cache, blocks: Sequence[Sequence[int]], starts: list[int], visible_NT: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Feed blocks of ids of unequal length, padded on the left; logits of the last ids and the columns added."""
+        Pads are written to the last column, which nobody reads, and see the first, so that no softmax is empty.
+        """
+        device = self.engine.model.device
         width = max(map(len, blocks))
+        seen = max(start + len(block) for start, block in zip(starts, blocks, strict=True))
         pads = [width - len(block) for block in blocks]
-        ids = [[self.pad_id] * pad + list(block) for pad, block in zip(pads, blocks, strict=True)]
-        positions = [[max(0, s + q - pad) for q in range(width)] for s, pad in zip(starts, pads, strict=True)]
-        column = torch.arange(width, device=visible_NT.device)
-        added_NQ = column[None] >= torch.tensor(pads, device=visible_NT.device)[:, None]
-        inside_NQQ = (column[:, None] >= column[None]) & added_NQ[:, None] | (column[:, None] == column[None])
-        mask_NQT = torch.cat([visible_NT[:, None].expand(-1, width, -1), inside_NQQ], dim=2)
-        return self._forward(cache, ids, positions, mask_NQT), added_NQ
-
-    def _forward(self, cache: Cache, ids_NQ: Any, positions_NQ: Any, mask_NQT: torch.Tensor) -> torch.Tensor:
-        """Logits after the last column, [N, vocabulary]."""
-        device = self.model.device
-        ids = torch.tensor([list(ids) for ids in ids_NQ], device=device)
-        self.forward_tokens += ids.numel()
-        out = self.model(
-            input_ids=ids,
-            position_ids=torch.tensor([list(p) for p in positions_NQ], device=device),
-            attention_mask=mask_NQT[:, None],
-            past_key_values=cache,
+        ids = [[self.engine.pad_id] * pad + block for pad, block in zip(pads, blocks, strict=True)]
+        positions = [
+            [seen] * pad + list(range(start, start + width - pad)) for pad, start in zip(pads, starts, strict=True)
+        ]
+        positions_MQ = torch.tensor(positions, device=device)
+        plan = _Plan(torch.tensor(slots, device=device), positions_MQ, seen, slots == list(range(len(slots))))
+        for layer in self.layers:
+            layer.plan = plan
+        column_T = torch.arange(seen, device=device)
+        is_pad_MQ = positions_MQ == seen
+        mask_MQT = (column_T <= positions_MQ[..., None]) & ~is_pad_MQ[..., None] | (column_T == 0)
+        self.engine.forward_tokens += positions_MQ.numel()
+        out = self.engine.model(
+            input_ids=torch.tensor(ids, device=device),
+            position_ids=positions_MQ.masked_fill(is_pad_MQ, 0),
+            attention_mask=mask_MQT[:, None],
+            past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1,
         )
         return out.logits[:, -1].float()
+
+
+def _sample(states: list[_State], ready: list[int], logits_NV: torch.Tensor) -> list[int]:
+    """The next id of each ready row: the most likely one, or one drawn with the row's own generator."""
+    if not ready:
+        return []
+    logits_RV = logits_NV[ready] if len(ready) < len(states) else logits_NV.clone()
+    rows = [states[i] for i in ready]
+    _rank_watched(rows, logits_RV)
+    for j, state in enumerate(rows):
+        if banned := state.find_banned():
+            logits_RV[j, banned] = -torch.inf
+    tokens = logits_RV.argmax(-1).tolist()
+    drawn = [j for j, state in enumerate(rows) if state.row.temperature > 0]
+    if drawn:
+        heat = torch.tensor([rows[j].row.temperature for j in drawn], device=logits_RV.device)
+        cumulative = (logits_RV[drawn] / heat[:, None]).softmax(-1, dtype=torch.float64).cumsum(-1)
+        u = torch.tensor([[rows[j].rng.random()] for j in drawn], device=cumulative.device, dtype=torch.float64)
+        picked = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)
+        for j, token in zip(drawn, picked[:, 0].clamp_(max=logits_RV.shape[1] - 1).tolist(), strict=True):
+            tokens[j] = token
+    return tokens
+
+
+def _rank_watched(rows: list[_State], logits_RV: torch.Tensor) -> None:
+    """Note for each row that watches ids how many others are more likely than the best of them."""
+    watching = [j for j, state in enumerate(rows) if isinstance(state.segment, Decode) and state.segment.watch]
+    for j in watching:
+        segment = rows[j].segment
+        best = logits_RV[j, list(segment.watch)].max()
+        rank = segment.top if rows[j].find_banned() else min(segment.top, int((logits_RV[j] > best).sum()))
+        rows[j].ranks.append(rank)
