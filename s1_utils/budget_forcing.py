@@ -141,12 +141,13 @@ Policy = Generator[Segment, Ran, tuple[Point, ...]]
 class Trace:
     """The thinking of the longest setting: its ids, where it would have ended, and how near an end each position was.
 
-    `ranks[i]` is that of `Ran.ranks`; None where nobody watched or the id was forced.
+    `ranks[i]` is that of `Ran.ranks`; None where nobody watched or the id was forced. `least`: no end before so many.
     """
 
     ids: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     ranks: list[int | None] = field(default_factory=list)
+    least: int = 0
 
 
 def force_budget(
@@ -203,7 +204,7 @@ def find_end(trace: Trace, setting: Setting, wait_ids: Sequence[Ids]) -> tuple[i
         if w >= setting.waits or not _has_room(end, setting.budget, wait_ids[w % len(wait_ids)]):
             return end, "natural"
     cap = min(setting.cap, len(trace.ids))
-    for at in range(setting.budget, min(cap, late)):
+    for at in range(max(setting.budget, trace.least), min(cap, late)):
         rank = trace.ranks[at]
         if rank is not None and rank < setting.rank:
             return at, "soft"
@@ -236,7 +237,7 @@ def _has_room(end: int, budget: int, wait: Ids) -> bool:
 def _decode_longest(
     markers: Markers, settings: Sequence[Setting], wait_ids: Sequence[Ids], min_thinking: int
 ) -> Generator[Segment, Ran, Trace]:
-    trace = Trace()
+    trace = Trace(least=min_thinking)
     cap = max(setting.cap for setting in settings)
     top = max(setting.rank for setting in settings)
     watch = markers.openings if top else ()

@@ -48,8 +48,9 @@ def think_freely(markers: Markers, *, max_tokens: int, is_opened: bool = True) -
     close = _find(ids, end) if is_open else -1
     thinking = ids[:close] if close >= 0 else ids if is_open else ()
     answer = ids[close + len(end) :] if close >= 0 else () if is_open else ids
-    if close >= 0 and thinking[len(thinking) - len(markers.newline) :] == markers.newline:
-        thinking = thinking[: -len(markers.newline)]
+    before = len(thinking) - len(markers.newline)
+    if close >= 0 and before >= 0 and thinking[before:] == markers.newline:
+        thinking = thinking[:before]
     finish = "forced" if is_open and close < 0 and not ran.stop else "natural"
     events = ((f"{finish}_end", len(thinking)),)
     return (Point(Setting("free", max_tokens, 0), thinking, finish, events, answer, describe_end(ran)),)
@@ -59,7 +60,8 @@ def reject_longer(markers: Markers, settings: Sequence[Setting], *, max_tries: i
     """Rejection sampling: for every budget the first sample whose thinking ends by itself within it.
 
     All budgets look at the same samples, so each has its own marginal law. After `max_tries` what is left is given up:
-    finish "rejected", nothing thought or answered. The original has no such cap. Raises ValueError for no settings,
+    finish "rejected", nothing thought or answered. The original has no such cap, and counts the end marker as thinking.
+    Raises ValueError for no settings,
     waits, a soft budget, or no tries.
     """
     if not settings or any(setting.waits or setting.extra for setting in settings):
@@ -92,7 +94,8 @@ def force_as_harness(
 
     Every round may use the whole budget again; the sum is cut afterwards; only the stop token goes, not the newline
     before it; a thinking whose last round ended by itself gets no "Final Answer:" even if it was cut; no newline is
-    added after a natural end. `stop_ids`: single ids, as its stop strings have to be.
+    added after a natural end; after a cut it looks for one in the text, which is never cut. `stop_ids`: single ids, as
+    its stop strings have to be.
     """
     stops = tuple((stop,) for stop in stop_ids)
     ids: Ids = ()
@@ -107,7 +110,7 @@ def force_as_harness(
         ids += wait_ids
     finish = "natural" if ran.stop else "forced"
     at = min(len(ids), setting.budget)
-    closing = markers.thinking_end if ran.stop else close_thinking(markers, ids[:at], is_cut=True)
+    closing = markers.thinking_end if ran.stop else close_thinking(markers, ids, is_cut=True)
     answer = yield Answer(at, closing, max_answer_tokens, markers.turn_ends[:1])
     events = [event for event in events if event[1] < at] + [(f"{finish}_end", at)]
     return (Point(setting, ids[:at], finish, tuple(events), answer.ids, describe_end(answer)),)
@@ -118,12 +121,12 @@ def force_as_readme(
 ) -> Policy:
     """The snippet of the original's README, for one setting: no delimiter is ever appended.
 
-    The rest of the budget is what the decoded ids left (the waits' own are free); then the model goes on to the end of
-    the turn as it likes, thinking included, and what follows its own delimiter is the answer.
+    The rest of the budget is what the decoded ids and their stops left (the waits' own ids are free); then the model
+    goes on to the end of the turn as it likes, thinking included, and what follows its own delimiter is the answer.
     """
     stops = tuple((stop,) for stop in stop_ids)
     ran = yield Decode(setting.budget, stops)
-    ids, left = ran.ids, setting.budget - len(ran.ids)
+    ids, left = ran.ids, setting.budget - len(ran.ids + ran.stop)
     events: list[tuple[str, int]] = []
     for _ in range(setting.waits):
         if left <= 0:
@@ -132,13 +135,13 @@ def force_as_readme(
         yield Force(wait_ids)
         ran = yield Decode(left, stops, min(1, left))
         ids += wait_ids + ran.ids
-        left -= len(ran.ids)
+        left -= len(ran.ids + ran.stop)
     rest = yield Answer(len(ids), (), max_answer_tokens, markers.turn_ends[:1])
     close = _find(rest.ids, markers.thinking_end)
     thinking = ids + (rest.ids if close < 0 else rest.ids[:close])
     answer = () if close < 0 else rest.ids[close + len(markers.thinking_end) :]
-    events.append(("natural_end" if close >= 0 else "forced_end", len(thinking)))
-    finish = "natural" if close >= 0 else "forced"
+    finish = "natural" if close >= 0 or rest.stop else "forced"
+    events.append((f"{finish}_end", len(thinking)))
     return (Point(setting, thinking, finish, tuple(events), answer, describe_end(rest)),)
 
 

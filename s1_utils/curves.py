@@ -6,13 +6,16 @@ Every curve is a plain table: one row a point, accuracy as a share with its 95 %
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pandas as pd
 
 from s1_utils import scaling
 
 KEYS = ["model", "control", "budget", "waits"]
+ASKED = ["budget", "cut", "soft", "tokens", "tokens, cut", "rejection", "harness", "readme"]  # controls of a length
 
 
 def join_grades(generations: pd.DataFrame, grades: pd.DataFrame) -> pd.DataFrame:
@@ -102,9 +105,73 @@ def measure_curve(curve: pd.DataFrame) -> dict[str, float]:
     return {
         "control": scaling.measure_control(curve["thinking_tokens"], curve["budget"]),
         "scaling": scaling.measure_scaling(curve["thinking_tokens"], curve["accuracy"]),
+        "scaling_raw": scaling.measure_scaling(curve["thinking_tokens"], curve["accuracy"], raw=True),
         "performance": scaling.measure_performance(curve["accuracy"]),
         "runs": len(curve),
     }
+
+
+def measure_methods(graded: pd.DataFrame, curve: pd.DataFrame) -> pd.DataFrame:
+    """One row a model and control: the three measures, and how closely generations land on what was asked for.
+
+    `within`: share of generations within their budget; `off`: their mean distance from it, as a share of it. Both null
+    where a budget is no more than a cap.
+    """
+    asked = graded[(graded["budget"] > 0) & graded["control"].isin(ASKED)]
+    off = (asked["thinking_tokens"] - asked["budget"]).abs() / asked["budget"]
+    landing = asked.assign(off=off, within=asked["thinking_tokens"] <= asked["budget"])
+    landing = landing.groupby(["model", "control"])[["within", "off"]].mean()
+    rows = []
+    for key, group in curve.groupby(["model", "control"], sort=False):
+        near = landing.loc[key] if key in landing.index else {"within": None, "off": None}
+        rows.append({"model": key[0], "method": key[1], **measure_curve(group), **dict(near)})
+    return pd.DataFrame(rows)
+
+
+def judge_controls(graded: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
+    """One row a model and control with three lengths or more: its verdict, and the turning point in thinking tokens."""
+    order = sorted(graded["question_id"].unique())
+    weights = scaling.resample(len(order), resamples, seed)
+    rows = []
+    for (model, control), group in graded.groupby(["model", "control"], sort=False):
+        correct = group.pivot_table(index="setting", columns="question_id", values="correct", sort=False)[order]
+        tokens = group.groupby("setting", sort=False)["thinking_tokens"].mean()[correct.index]
+        if len(correct) >= 3:
+            judged = scaling.judge_curve(tokens, correct.to_numpy(float), weights)
+            turn = judged.turning_point
+            ends = [judged.rise.value, judged.rise.low, judged.rise.high, judged.fall.value, judged.fall.low]
+            rows.append((model, control, judged.verdict, turn.value, turn.low, turn.high, *ends, judged.fall.high))
+    names = ["turning_point", "turning_low", "turning_high"]
+    names += ["rise", "rise_low", "rise_high", "fall", "fall_low", "fall_high"]
+    return pd.DataFrame(rows, columns=["model", "control", "verdict", *names])
+
+
+def compare_at_equal_tokens(
+    graded: pd.DataFrame, first: str, second: str, *, resamples: int, seed: int
+) -> pd.DataFrame:
+    """Each point of the control `second` minus the curve of `first` at as many mean tokens, with paired intervals.
+
+    The curve between two of its points is linear in log2 tokens; points outside it are left out.
+    """
+    order = sorted(graded["question_id"].unique())
+    weights = scaling.resample(len(order), resamples, seed)
+    points = {}
+    for control in (first, second):
+        rows = graded[(graded["control"] == control) & (graded["budget"] > 0)]
+        means = rows.groupby(["budget", "waits"])["thinking_tokens"].mean().sort_values()
+        right = rows.pivot_table(index=["budget", "waits"], columns="question_id", values="correct")[order]
+        points[control] = [(key, math.log2(t), right.loc[key].to_numpy(float)) for key, t in means.items() if t > 0]
+    out = []
+    for (budget, waits), x, correct in points[second]:
+        for (_, low, before), (_, high, after) in pairwise(points[first]):
+            if low <= x <= high and high > low:
+                share = (x - low) / (high - low)
+                interval = scaling.bootstrap_mean(correct - (1 - share) * before - share * after, weights)
+                row = (budget, waits, 2**x, float(correct.mean()), interval.value, interval.low, interval.high)
+                out.append(row)
+                break
+    columns = ["budget", "waits", "thinking_tokens", "accuracy", "difference", "low", "high"]
+    return pd.DataFrame(out, columns=columns)
 
 
 def find_chance(questions: pd.DataFrame) -> float:

@@ -28,7 +28,10 @@ from s1_utils.store import Journal
 
 @dataclass(frozen=True)
 class Writer:
-    """A loaded model that can be asked: an engine, its tokenizer, its markers and its window in tokens."""
+    """A loaded model that can be asked: an engine, its tokenizer, its markers and its window in tokens.
+
+    In a `with`, an engine that holds processes ends them afterwards.
+    """
 
     engine: Any
     tokenizer: Any
@@ -37,10 +40,21 @@ class Writer:
     system_prompt: str
     fmt: chat.Format
 
-    def encode_prompt(self, question: str, examples: Sequence[tuple[str, str]] = ()) -> Ids:
-        """Prompt ids up to and including the start of thinking; `examples` are earlier turns (question, reply)."""
+    def encode_prompt(self, question: str, examples: Sequence[tuple[str, str]] = (), *, is_opened: bool = True) -> Ids:
+        """Prompt ids up to the assistant's turn; `examples` are earlier turns (question, reply).
+
+        `is_opened`: the start of thinking included.
+        """
         text = chat.write_prompt(self.tokenizer, question, self.system_prompt, examples)
-        return chat.encode(self.tokenizer, chat.open_thinking(text, self.fmt))
+        return chat.encode(self.tokenizer, chat.open_thinking(text, self.fmt) if is_opened else text)
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        close = getattr(self.engine, "close", None)
+        if close:
+            close()
 
     def encode(self, text: str) -> Ids:
         return chat.encode(self.tokenizer, text)
@@ -49,14 +63,36 @@ class Writer:
         return self.tokenizer.decode(list(ids))
 
 
-def load_writer(folder: Path, system_prompt: str, fmt: chat.Format = chat.S1) -> Writer:
-    """The model of `folder` on the transformers engine, thinking in the format `fmt`."""
-    from s1_utils.engines.transformers import TransformersEngine
+def load_writer(
+    folder: Path, system_prompt: str, fmt: chat.Format = chat.S1, *, engine: str = "transformers"
+) -> Writer:
+    """The model of `folder`, thinking in the format `fmt`, on an engine: transformers, vllm, or a server's http URL.
 
-    model, tokenizer = models.load_model(folder)
-    engine = TransformersEngine(model, pad_id=tokenizer.pad_token_id)
-    markers = chat.encode_markers(tokenizer, fmt)
-    return Writer(engine, tokenizer, markers, model.config.max_position_embeddings, system_prompt, fmt)
+    Raises StudyError for another engine.
+    """
+    if engine == "transformers":
+        from s1_utils.engines.transformers import TransformersEngine
+
+        model, tokenizer = models.load_model(folder)
+        config, loaded = model.config, TransformersEngine(model, pad_id=tokenizer.pad_token_id)
+    else:
+        config, tokenizer = models.load_config(folder), models.load_tokenizer(folder)
+        loaded = _connect(engine, folder)
+    return Writer(
+        loaded, tokenizer, chat.encode_markers(tokenizer, fmt), config.max_position_embeddings, system_prompt, fmt
+    )
+
+
+def _connect(engine: str, folder: Path) -> Any:
+    if engine == "vllm":
+        from s1_utils.engines.vllm import VLLMEngine
+
+        return VLLMEngine(folder)
+    if engine.startswith(("http://", "https://")):
+        from s1_utils.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(engine, str(folder))
+    raise StudyError(f"There is no engine {engine!r}: use transformers, vllm, or the http URL of a completions server.")
 
 
 @dataclass(frozen=True)
@@ -70,12 +106,21 @@ class Task:
 
 
 def make_tasks(
-    writer: Writer, questions: pd.DataFrame, *, samples: int = 1, seed: int = 0, instruction: str = ""
+    writer: Writer,
+    questions: pd.DataFrame,
+    *,
+    samples: int = 1,
+    seed: int = 0,
+    instruction: str = "",
+    is_opened: bool = True,
 ) -> list[Task]:
-    """Tasks in the order of `questions`, samples side by side; `instruction` is added to every question."""
+    """Tasks in the order of `questions`, samples side by side; `instruction` is added to every question.
+
+    `is_opened`: prompts end in the start of thinking.
+    """
     tasks = []
     for row in questions.itertuples():
-        ids = writer.encode_prompt(row.question + instruction)
+        ids = writer.encode_prompt(row.question + instruction, is_opened=is_opened)
         tasks += [Task(row.question_id, ids, s, derive_seed(seed, row.question_id, s)) for s in range(samples)]
     return tasks
 
@@ -176,20 +221,20 @@ def sweep(
 ) -> pd.DataFrame:
     """`generate` for the model of `folder` on `questions`, settings of one pass.
 
-    `params` has seed, wait_text, max_answer_tokens and group_size.
+    `params` has engine, seed, wait_text, max_answer_tokens and group_size.
     """
-    writer = load_writer(folder, system_prompt, fmt)
-    return generate(
-        writer,
-        make_tasks(writer, questions, samples=samples, seed=params.seed, instruction=instruction),
-        settings,
-        journal,
-        label=label,
-        wait_text=params.wait_text,
-        max_answer_tokens=params.max_answer_tokens,
-        temperature=temperature,
-        group_size=params.group_size,
-    )
+    with load_writer(folder, system_prompt, fmt, engine=params.engine) as writer:
+        return generate(
+            writer,
+            make_tasks(writer, questions, samples=samples, seed=params.seed, instruction=instruction),
+            settings,
+            journal,
+            label=label,
+            wait_text=params.wait_text,
+            max_answer_tokens=params.max_answer_tokens,
+            temperature=temperature,
+            group_size=params.group_size,
+        )
 
 
 def _describe(writer: Writer, task: Task, points: Sequence[Point]) -> Iterable[dict[str, Any]]:

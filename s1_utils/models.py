@@ -71,6 +71,12 @@ def load_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder)
 
 
+def load_config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder)
+
+
 def describe_model(name: str, system_prompt: str, instruction: str) -> dict[str, str]:
     """What a stage records of its base model: name, hash of its folder, and how it is asked before it is trained."""
     sha256 = hash_path(resolve_model(name))

@@ -19,6 +19,7 @@ from s1_utils.errors import StudyError
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+Engine = Annotated[str, Field(pattern=r"^(transformers|vllm|https?://\S+)$")]  # of generation.load_writer
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?$")]
 
@@ -96,12 +97,19 @@ class SftParams(StageParams):
 
 class SequentialParams(StageParams):
     notebook: str = Field(default="04_sequential_scaling", exclude=True)
+    engine: Engine = "transformers"
     split: str = "test"
     questions: Positive = 320
     budgets: list[Count] = [0, 8, 16, 32, 64, 96]
     base_budgets: list[Count] = [0, 16, 32, 64]
     waits: list[Count] = [0, 1, 2, 4]
     wait_text: str = " Wait,"
+    soft_extra: Positive = 24
+    soft_rank: Positive = 3
+    method_questions: Positive = 96
+    method_budgets: list[Positive] = [16, 32, 64]
+    strings: list[str] = [" Alternatively,", " Hmm,", "<none>"]
+    max_tries: Positive = 8
     max_thinking: Positive = 144
     max_answer_tokens: Positive = 8
     group_size: Positive = 64
@@ -111,13 +119,14 @@ class SequentialParams(StageParams):
     def _check(self) -> Self:
         if not self.wait_text and any(self.waits):
             raise ValueError("wait_text must not be empty when waits are asked for")
-        if not self.budgets or not self.base_budgets:
-            raise ValueError("budgets and base_budgets need at least one number each")
+        if not self.budgets or not self.base_budgets or not self.method_budgets:
+            raise ValueError("budgets, base_budgets and method_budgets need at least one number each")
         return self
 
 
 class ParallelParams(StageParams):
     notebook: str = Field(default="05_parallel_scaling", exclude=True)
+    engine: Engine = "transformers"
     split: str = "test"
     questions: Positive = 100
     samples: Positive = 8
@@ -131,6 +140,7 @@ class ParallelParams(StageParams):
 
 class AblationParams(StageParams):
     notebook: str = Field(default="06_ablations", exclude=True)
+    engine: Engine = "transformers"
     subsets: list[str] = ["s1K", "random", "diverse", "longest", "full"]
     subset_size: Positive = 72
     full_factor: Positive = 3

@@ -57,6 +57,22 @@ def draw_sequential(ax: Any, table: pd.DataFrame) -> None:
     ax.set_title("Sequential scaling: more thinking, better answers?", loc="left", fontsize=10)
 
 
+def draw_methods(ax: Any, table: pd.DataFrame) -> None:
+    """Accuracy against thinking tokens for every way to control thinking; a method of one run is a lone mark."""
+    import matplotlib
+
+    markers, colours = "oDs^v<>pP*Xhd", matplotlib.colormaps["tab20"].colors
+    for i, (method, rows) in enumerate(table.groupby("control", sort=False)):
+        rows = rows.sort_values("thinking_tokens")
+        x, look = rows["thinking_tokens"].clip(lower=ZERO_TOKENS), {"color": colours[i % 20], "linewidth": 1}
+        ax.plot(x, 100 * rows["accuracy"], marker=markers[i % len(markers)], markersize=4.5, label=method, **look)
+        ax.vlines(x, 100 * rows["low"], 100 * rows["high"], alpha=0.35, **look)
+    _draw_chance(ax, table)
+    _set_token_axis(ax, table["thinking_tokens"].max())
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7.5)
+    ax.set_title(f"Every method: {table['benchmark'].iloc[0]}", loc="left", fontsize=10)
+
+
 def draw_parallel(ax: Any, table: pd.DataFrame) -> None:
     """Majority vote against budget forcing at equal thinking tokens, on the same questions."""
     looks = {
@@ -135,6 +151,7 @@ def _set_token_axis(ax: Any, longest: float) -> None:
 
 FIGURES: dict[str, tuple[Callable[[Any, pd.DataFrame], None], tuple[float, float]]] = {
     "sequential": (draw_sequential, (5.6, 3.9)),
+    "methods": (draw_methods, (7.4, 4.6)),
     "parallel": (draw_parallel, (5.6, 3.9)),
     "training": (draw_training, (5.0, 3.0)),
     "funnel": (draw_funnel, (5.6, 2.8)),
@@ -143,15 +160,16 @@ FIGURES: dict[str, tuple[Callable[[Any, pd.DataFrame], None], tuple[float, float
 
 
 def draw(name: str, table: pd.DataFrame, stamp: str = "") -> Any:
-    """The figure `name` drawn from `table`; `stamp` is written across it (a smoke run says so)."""
+    """The figure `name` drawn from `table`, a panel a benchmark; `stamp` is written across it (a smoke run says so)."""
     import matplotlib
     from matplotlib.figure import Figure
 
     function, size = FIGURES[name]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        ax = figure.subplots()
-        function(ax, table)
+        panels = [rows for _, rows in table.groupby("benchmark", sort=False)] if "benchmark" in table else [table]
+        figure = Figure(figsize=(size[0] * len(panels), size[1]), layout="constrained")
+        for ax, rows in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            function(ax, rows)
         if stamp:
             figure.text(0.5, 0.5, stamp, rotation=25, ha="center", va="center", fontsize=26, color="#cc000055")
     return figure

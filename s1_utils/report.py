@@ -18,7 +18,10 @@ FLOW = {  # notebook: (reads, writes)
     "01_collect": ("nothing", "`questions`, `overlaps`, `planted`, `flaws`, `traces`, `model.json`"),
     "02_filter": ("01", "`candidates`, `askings`, `features`, `subsets`, `funnel`"),
     "03_sft": ("01, 02", "`training`, `label_mask`, `model/`"),
-    "04_sequential_scaling": ("01, 03", "`generations_*`, `grades`, `curve`, `waits`, `measures`"),
+    "04_sequential_scaling": (
+        "01, 03",
+        "`generations_*`, `grades*`, `curve`, `waits`, `measures`, `methods`, `verdicts`",
+    ),
     "05_parallel_scaling": ("01, 03, 04", "`generations`, `grades`, `votes`, `curve`"),
     "06_ablations": ("01, 02", "`subsets`, `generations`, `grades`, `curve`, `differences`"),
 }
@@ -38,6 +41,12 @@ def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
         "sequential": stage.read("04_sequential_scaling", "curve").assign(chance=chance),
         "waits": stage.read("04_sequential_scaling", "waits").round(6),
         "measures": stage.read("04_sequential_scaling", "measures").round(4),
+        "methods": stage.read("04_sequential_scaling", "methods_curve").assign(chance=chance),
+        "methods_measured": stage.read("04_sequential_scaling", "methods").round(4),
+        "verdicts": stage.read("04_sequential_scaling", "verdicts").round(4),
+        "quirks": stage.read("04_sequential_scaling", "quirks").round(6),
+        "soft": stage.read("04_sequential_scaling", "soft").round(6),
+        "changes": stage.read("04_sequential_scaling", "changes"),
         "parallel": stage.read("05_parallel_scaling", "curve").assign(chance=chance),
         "ablations": forced.assign(examples=forced["subset"].map(sizes), chance=chance),
         "stages": pd.DataFrame(minutes, columns=["notebook", "minutes"]),
@@ -64,7 +73,7 @@ def write_results(tables: Mapping[str, pd.DataFrame]) -> str:
         "|---|--:|--:|--:|---|",
         f"| guessing | {100 * tables['sequential']['chance'].iloc[0]:.1f} | 0 | | |",
     ]
-    for row in tables["sequential"].itertuples():
+    for row in tables["sequential"].query("control in ['budget', 'wait']").itertuples():
         name = "SFT" if row.model == "SFT" else "base model"
         ends = "natural end" if row.waits == 0 else f"“Wait” ×{row.waits}"
         setting = f"forced budget {row.budget}" if row.control == "budget" else ends

@@ -59,12 +59,14 @@ def measure_control(tokens_A: Sequence[float], limits_A: Sequence[float]) -> flo
     return float(np.mean(np.asarray(tokens_A, float) <= np.asarray(limits_A, float)))
 
 
-def measure_scaling(tokens_A: Sequence[float], accuracy_A: Sequence[float]) -> float:
+def measure_scaling(tokens_A: Sequence[float], accuracy_A: Sequence[float], *, raw: bool = False) -> float:
     """Scaling: mean slope over all pairs of runs, in points of accuracy per doubling of thinking tokens.
 
-    `accuracy_A` as shares; runs without thinking are left out, since log2(0) is not a length.
+    `accuracy_A` as shares; runs without thinking are left out, since log2(0) is not a length. `raw`: the formula as the
+    paper prints it, in points per thinking token; its published values are per doubling.
     """
-    runs = sorted((math.log2(t), 100 * a) for t, a in zip(tokens_A, accuracy_A, strict=True) if t > 0)
+    x = (lambda t: t) if raw else math.log2
+    runs = sorted((x(t), 100 * a) for t, a in zip(tokens_A, accuracy_A, strict=True) if t > 0)
     slopes = [(b[1] - a[1]) / (b[0] - a[0]) for i, a in enumerate(runs) for b in runs[i + 1 :] if b[0] > a[0]]
     return float(np.mean(slopes)) if slopes else math.nan
 
@@ -72,6 +74,44 @@ def measure_scaling(tokens_A: Sequence[float], accuracy_A: Sequence[float]) -> f
 def measure_performance(accuracy_A: Sequence[float]) -> float:
     """Performance: the best accuracy of any run."""
     return float(max(accuracy_A))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a curve over growing lengths does, where it turns (thinking tokens), and the paired differences for it."""
+
+    verdict: str  # scales | falls | flat | underpowered
+    turning_point: Interval
+    rise: Interval  # best run minus the shortest, shares
+    fall: Interval  # longest run minus the best
+
+
+def judge_curve(
+    tokens_A: Sequence[float], correct_AQ: np.ndarray, weights_RQ: np.ndarray, *, flat: float = 0.05
+) -> Verdict:
+    """Judge runs by growing thinking tokens (A runs, Q questions): the same resampled questions for all.
+
+    `falls` if the longest run lies below the best one with its whole interval; else `scales` if the best lies above the
+    shortest; else `flat` if every difference from the shortest is surely smaller than `flat`; else `underpowered`. The
+    best run is chosen anew in every resample for the turning point, and once, from all questions, for rise and fall.
+    """
+    order = np.argsort(tokens_A, kind="stable")
+    tokens, correct = np.asarray(tokens_A, float)[order], np.asarray(correct_AQ, float)[order]
+    best = int(correct.mean(1).argmax())
+    turns = tokens[(weights_RQ @ correct.T).argmax(1)]
+    turning = Interval(float(tokens[best]), *(float(x) for x in np.percentile(turns, [2.5, 97.5])))
+    rise = bootstrap_mean(correct[best] - correct[0], weights_RQ)
+    fall = bootstrap_mean(correct[-1] - correct[best], weights_RQ)
+    others = [bootstrap_mean(row - correct[0], weights_RQ) for row in correct[1:]]
+    if fall.high < 0:
+        verdict = "falls"
+    elif rise.low > 0:
+        verdict = "scales"
+    elif all(-flat < other.low and other.high < flat for other in others):
+        verdict = "flat"
+    else:
+        verdict = "underpowered"
+    return Verdict(verdict, turning, rise, fall)
 
 
 # ------------------------------------------------------------------ votes

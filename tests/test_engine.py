@@ -147,3 +147,47 @@ def test_samples_of_a_question_share_its_prefill(model):
     run(engine, prompts, markers, [Setting("budget", 0, 0)])
     closing = 2 + 1  # thinking_end and answer_prefix
     assert engine.forward_tokens <= len(prompts[0]) + 10 * (closing + 5)
+
+
+def watch(policy, clock, spans):
+    """The policy, with the engine's step count noted when it is first asked and when it returns."""
+    begun, sent = clock(), None
+    while True:
+        try:
+            segment = policy.send(sent)
+        except StopIteration as stop:
+            spans.append((begun, clock()))
+            return stop.value
+        sent = yield segment
+
+
+def run_watched(engine, prompts, markers):
+    spans = []
+    policies = [force_budget(markers, SETTINGS, wait_ids=((36, 37),), max_answer_tokens=5) for _ in prompts]
+    rows = [Row(p, watch(x, lambda: engine.steps, spans)) for p, x in zip(prompts, policies, strict=True)]
+    engine.run(rows)
+    return spans
+
+
+def test_a_row_takes_as_many_steps_among_others_as_alone(model):
+    prompts, markers = make_prompts(7, 21), make_markers(5, (6, 7))
+    engine = TransformersEngine(model, pad_id=PAD)
+    alone = [b - a for prompt in prompts for a, b in run_watched(engine, [prompt], markers)]
+    assert sorted(b - a for a, b in run_watched(engine, prompts, markers)) == sorted(alone)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_few_slots_give_the_same_ids_and_are_taken_again_in_the_next_step(model, slots):
+    prompts, markers = make_prompts(9, 23), make_markers(5, (6, 7))
+    few = TransformersEngine(model, pad_id=PAD, slots=slots)
+    assert run(few, prompts, markers, SETTINGS) == run(
+        TransformersEngine(model, pad_id=PAD), prompts, markers, SETTINGS
+    )
+    spans = run_watched(few, prompts, markers)
+    begins, ends = (sorted(column) for column in zip(*spans, strict=True))
+    assert begins[slots:] == ends[: len(prompts) - slots]
+
+
+def test_an_engine_without_slots_is_refused(model):
+    with pytest.raises(ValueError, match="1 or more"):
+        TransformersEngine(model, pad_id=PAD, slots=0)

@@ -204,3 +204,45 @@ def test_performance_is_the_best_accuracy_of_any_run(accuracy):
     best = scaling.measure_performance(accuracy)
     assert best in accuracy
     assert all(best >= value for value in accuracy)
+
+
+def test_raw_scaling_is_per_token():
+    assert scaling.measure_scaling([100, 300], [0.2, 0.6], raw=True) == pytest.approx(0.2)
+
+
+# ------------------------------------------------------------------ verdicts
+
+
+def judge(accuracies, n, seed=0):
+    """The verdict on runs whose questions are right in nested shares: run i is right on the first part of them."""
+    correct = [[q < round(a * n) for q in range(n)] for a in accuracies]
+    tokens = [2**i for i in range(len(accuracies))]
+    return scaling.judge_curve(tokens, np.array(correct), scaling.resample(n, 2000, seed))
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "n", "verdict"),
+    [
+        ([0.2, 0.4, 0.7], 200, "scales"),
+        ([0.2, 0.7, 0.4], 200, "falls"),
+        ([0.5, 0.5, 0.505], 400, "flat"),
+        ([0.5, 0.6, 0.55], 12, "underpowered"),
+        ([0.7, 0.4, 0.2], 200, "falls"),
+    ],
+)
+def test_a_verdict_is_the_one_its_differences_show(accuracies, n, verdict):
+    assert judge(accuracies, n).verdict == verdict
+
+
+def test_the_turning_point_is_the_length_of_the_best_run_whatever_the_order():
+    found = judge([0.2, 0.9, 0.4], 200)
+    assert (found.turning_point.value, found.turning_point.low, found.turning_point.high) == (2, 2, 2)
+    correct = np.array([[q < share for q in range(10)] for share in (9, 2, 4)])
+    assert scaling.judge_curve([8, 1, 64], correct, scaling.resample(10, 100, 0)).turning_point.value == 8
+
+
+def test_a_turning_point_that_the_questions_leave_open_has_a_wide_interval():
+    rng = np.random.default_rng(0)
+    found = scaling.judge_curve([1, 2, 4, 8], rng.random((4, 40)) < 0.5, scaling.resample(40, 2000, 0))
+    assert found.turning_point.low < found.turning_point.high
+    assert found.verdict == "underpowered"

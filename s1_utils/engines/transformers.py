@@ -27,7 +27,7 @@ from transformers.masking_utils import sdpa_mask
 from s1_utils.budget_forcing import Answer, Decode, Force, Ids, Ran, Restart
 from s1_utils.engines import Row, check_decode, find_banned
 
-BLOCK = 16  # pending ids up to which a row is fed one a step, like the others; more go in a block first
+BLOCK = 16  # ids up to which what is forced is fed one a step, with the other rows; more go in a block first
 
 # ------------------------------------------------------------------ attention and cache
 
@@ -243,7 +243,7 @@ class _Run:
             else:
                 donors[prompt] = state
                 self._load(self.slots, state, len(self.shared))
-        self._feed_blocks([state for state in new if donors[state.row.prompt_ids] is state])
+        self._feed_blocks([state for state in new if donors[state.row.prompt_ids] is state], 1)
         for donor, state in copies:
             self._load(donor.slot, state, min(donor.cached, len(state.row.prompt_ids) - 1))
 
@@ -255,9 +255,9 @@ class _Run:
             del state.pending[: length - state.cached]
             state.cached = length
 
-    def _feed_blocks(self, states: list[_State]) -> None:
-        """Feed rows with much pending all of it but the last id, which the next step takes."""
-        long = [state for state in states if len(state.pending) > BLOCK]
+    def _feed_blocks(self, states: list[_State], most: int) -> None:
+        """Feed rows with more than so many ids pending all but the last, which the next step takes."""
+        long = [state for state in states if len(state.pending) > most]
         if long:
             self._feed([s.slot for s in long], [s.pending[:-1] for s in long], [s.cached for s in long])
             for state in long:
@@ -281,7 +281,7 @@ class _Run:
         """Feed one id of every row, and give the next one to those that have fed all."""
         if not self.active:
             return
-        self._feed_blocks(self.active)
+        self._feed_blocks(self.active, BLOCK)
         logits_NV = self._feed([s.slot for s in self.active], [[s.pending[0]] for s in self.active],
                                [s.cached for s in self.active])  # fmt: skip
         self.engine.steps += 1
