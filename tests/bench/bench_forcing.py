@@ -27,7 +27,7 @@ from s1_utils.engines import Engine, Row
 
 SHAPES = (2, 4, 8, 16, 32, 64, 128), (1, 2, 4, 6)  # budgets, doubling as the paper's 500 … 16,000, auto; waits
 OPERATORS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
-WAIT_TEXT, ANSWER_TOKENS, SEED = " Wait,", 8, 0
+WAIT_TEXT, ANSWER_TOKENS, SEED = " Wait,", 4, 0
 LOCKSTEP_GOAL = {"transformers": 2.0, "vllm": 1.5}
 
 short: list[str] = []
@@ -299,18 +299,18 @@ def main() -> int:
         raise SystemExit(f"No model in {arguments.model}: run 'make study' first, or pass --model FOLDER.")
     quick, kind = arguments.quick, arguments.engine
     bench = load(kind, arguments.model)
-    bench.run([decode_only(4) for _ in range(8)])  # warm
+    bench.run([decode_only(2) for _ in range(2)])  # warm
     say("one pass against separate runs")
-    compare_one_pass(bench, 4 if quick else 32, 4 if quick else 1, 1)
+    compare_one_pass(bench, 4 if quick else 32, 8 if quick else 1, 1)
     say("lock-step rounds")
-    compare_lockstep(bench, kind, 16 if quick else 64, 4 if quick else 16, 1)
+    compare_lockstep(bench, kind, 8 if quick else 64, 2 if quick else 16, 1)
     say("what forcing costs")
     compare_plain(bench, 8 if quick else 16, 24 if quick else 64, 3 if quick else 5)
     if kind == "transformers":
         say("independence")
-        check_independence(bench, 3 if quick else 16, 12 if quick else 40)
+        check_independence(bench, 2 if quick else 16, 8 if quick else 40)
         say("model.generate")
-        compare_generate(bench, 8 if quick else 16, 16 if quick else 64, 2 if quick else 4)
+        compare_generate(bench, 8 if quick else 16, 12 if quick else 64, 1 if quick else 4)
     say(f"short of the goal: {', '.join(short) or 'nothing'}")
     return 1 if short else 0
 
