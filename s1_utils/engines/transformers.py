@@ -106,7 +106,7 @@ class _SlotLayer(DynamicLayer):
 # ------------------------------------------------------------------ rows
 
 
-@dataclass
+@dataclass(eq=False)
 class _State:
     """A row while it runs. `cached` ids of prompt + trace (or branch) are in its slot; `pending` ones come next."""
 
@@ -121,7 +121,6 @@ class _State:
     out: list[int] = field(default_factory=list)
     ranks: list[int] = field(default_factory=list)
     result: Any = None
-    steps: int = 0
 
     def start(self) -> None:
         self._advance(None)
@@ -287,7 +286,6 @@ class _Run:
         self.engine.steps += 1
         for state in self.active:
             state.cached += 1
-            state.steps += 1
             del state.pending[0]
         ready = [i for i, state in enumerate(self.active) if not state.pending]
         for i, token in zip(ready, _sample(self.active, ready, logits_NV), strict=True):
