@@ -4,8 +4,9 @@ Works on token ids; knows nothing about tokenizers, engines or files. A policy i
 what should happen next (`Decode`, `Force`, `Answer`, `Restart`) and is sent what happened (`Ran`). Any engine that can
 run segments can drive it. Other ways to control thinking, the original's included, are in `controls`.
 
-Source: s1 section 3.1. Deviations: the end marker, its leading newline included, is dropped when an end is suppressed
-(the original leaves the newline); the budget counts every thinking token, forced ones too, over all rounds.
+Source: s1 section 3.1. When an end is suppressed its marker is dropped and nothing else: a newline before it stays, so
+that "Wait" opens a line, as in the original. Deviation: the budget counts every thinking token, forced ones too, over
+all rounds.
 Invariants: tests/test_budget_forcing.py.
 """
 

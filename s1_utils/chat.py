@@ -37,7 +37,7 @@ class Format:
 S1 = Format(
     thinking_start="<|im_start|>think\n",
     thinking_end="<|im_start|>answer",
-    end_markers=("\n<|im_start|>", "<|im_start|>", "\n<|im_end|>", "<|im_end|>"),
+    end_markers=("<|im_start|>", "<|im_end|>"),
     answer_prefix="\nFinal Answer:",
     turn_ends=("<|im_end|>", "<|im_start|>"),
 )
@@ -46,34 +46,28 @@ S1 = Format(
 STEPS = replace(
     S1,
     thinking_start="<|im_start|>",
-    end_markers=tuple(
-        line + end for end in ("<|im_start|>0", "<|im_start|>answer", "<|im_end|>") for line in ("\n", "")
-    ),
+    end_markers=("<|im_start|>0", "<|im_start|>answer", "<|im_end|>"),
 )
 
 # QwQ, Qwen3 and their kin. The marker may be several tokens, and run into the line breaks after it.
 THINK = Format(
     thinking_start="<think>\n",
     thinking_end="</think>\n\n",
-    end_markers=(
-        *(before + "</think>" + after for before in ("", "\n", "\n\n") for after in ("", "\n", "\n\n")),
-        "\n<|im_end|>",
-        "<|im_end|>",
-    ),
+    end_markers=("</think>", "</think>\n", "</think>\n\n", "<|im_end|>"),
     answer_prefix="Final Answer:",
     turn_ends=("<|im_end|>",),
 )
 
 # DeepSeek R1 and its distilled models.
 R1 = replace(
-    THINK, end_markers=(*THINK.end_markers[:-2], "<｜end▁of▁sentence｜>"), turn_ends=("<｜end▁of▁sentence｜>",)
+    THINK, end_markers=(*THINK.end_markers[:-1], "<｜end▁of▁sentence｜>"), turn_ends=("<｜end▁of▁sentence｜>",)
 )
 
 # A model that was not trained to think: its plain turn is the thinking, "Answer:" opens the answer.
 PLAIN = Format(
     thinking_start="",
     thinking_end="Answer:",
-    end_markers=("\nAnswer:", "\n<|im_end|>", "<|im_end|>"),
+    end_markers=("\nAnswer:", "<|im_end|>"),
     answer_prefix="",
     turn_ends=("<|im_end|>", "<|im_start|>"),
     answer_label="Answer:",

@@ -48,9 +48,6 @@ def think_freely(markers: Markers, *, max_tokens: int, is_opened: bool = True) -
     close = _find(ids, end) if is_open else -1
     thinking = ids[:close] if close >= 0 else ids if is_open else ()
     answer = ids[close + len(end) :] if close >= 0 else () if is_open else ids
-    before = len(thinking) - len(markers.newline)
-    if close >= 0 and before >= 0 and thinking[before:] == markers.newline:
-        thinking = thinking[:before]
     finish = "forced" if is_open and close < 0 and not ran.stop else "natural"
     events = ((f"{finish}_end", len(thinking)),)
     return (Point(Setting("free", max_tokens, 0), thinking, finish, events, answer, describe_end(ran)),)
@@ -61,8 +58,7 @@ def reject_longer(markers: Markers, settings: Sequence[Setting], *, max_tries: i
 
     All budgets look at the same samples, so each has its own marginal law. After `max_tries` what is left is given up:
     finish "rejected", nothing thought or answered. The original has no such cap, and counts the end marker as thinking.
-    Raises ValueError for no settings,
-    waits, a soft budget, or no tries.
+    Raises ValueError for no settings, waits, a soft budget, or no tries.
     """
     if not settings or any(setting.waits or setting.extra for setting in settings):
         raise ValueError("reject_longer needs at least one setting, without waits or extra tokens.")
@@ -92,10 +88,9 @@ def force_as_harness(
 ) -> Policy:
     """The original's evaluation harness, quirk for quirk, for one setting.
 
-    Every round may use the whole budget again; the sum is cut afterwards; only the stop token goes, not the newline
-    before it; a thinking whose last round ended by itself gets no "Final Answer:" even if it was cut; no newline is
-    added after a natural end; after a cut it looks for one in the text, which is never cut. `stop_ids`: single ids, as
-    its stop strings have to be.
+    Every round may use the whole budget again; the sum is cut afterwards; a thinking whose last round ended by itself
+    gets no "Final Answer:" even if it was cut; no newline is added after a natural end; after a cut it looks for one in
+    the text, which is never cut. `stop_ids`: single ids, as its stop strings have to be.
     """
     stops = tuple((stop,) for stop in stop_ids)
     ids: Ids = ()

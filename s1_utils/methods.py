@@ -8,13 +8,14 @@ Source: s1 section 4.1 (table 3), table 4, section D (tables 11 to 13), figure 6
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from s1_utils import controls
-from s1_utils.budget_forcing import Policy, Setting
+from s1_utils.budget_forcing import Markers, Policy, Setting
 from s1_utils.generation import Task, Writer, generate, load_writer, make_tasks, run_policies
 from s1_utils.store import Journal
 
@@ -27,8 +28,8 @@ def run_methods(
 ) -> pd.DataFrame:
     """The `generations` of the model in `folder` under all methods, on the first `params.method_questions` questions.
 
-    `params` has engine, seed, wait_text, strings, method_budgets, max_tries, max_thinking, max_answer_tokens and
-    group_size.
+    `params` has engine, seed, wait_text, waits, strings, method_budgets, max_tries, max_thinking, max_answer_tokens
+    and group_size.
     """
     asked = questions.head(params.method_questions)
     with load_writer(folder, system_prompt, engine=params.engine) as writer:
@@ -47,7 +48,7 @@ def _list_runs(writer: Writer, questions: pd.DataFrame, params: Any) -> Iterator
     tasks = make_tasks(writer, questions, seed=params.seed)
     cap, answer = params.max_thinking, params.max_answer_tokens
 
-    def sweep(tasks: Sequence[Task], settings: Sequence[Setting], **more: Any) -> Run:
+    def sweep(tasks: Sequence[Task], settings: Sequence[Setting], writer: Writer = writer, **more: Any) -> Run:
         return lambda journal, **options: generate(
             writer, tasks, settings, journal, max_answer_tokens=answer, **more, **options
         )
@@ -73,9 +74,18 @@ def _list_runs(writer: Writer, questions: pd.DataFrame, params: Any) -> Iterator
     yield "rejection", follow(tasks, lambda: controls.reject_longer(writer.markers, limits, **options), 1.0)
     for text in params.strings:
         yield f"text {text}", sweep(tasks, [Setting(f"“{text.strip()}”", cap, STRING_WAITS)], wait_text=text)
+    waited = [Setting("no newline", cap, waits) for waits in params.waits]
+    dropping = replace(writer, markers=drop_newlines(writer.markers))
+    yield "no newline", sweep(tasks, waited, writer=dropping, wait_text=params.wait_text)
     for budget, waits in [(b, 0) for b in params.method_budgets] + [(cap, STRING_WAITS)]:
         for name, force in (("harness", controls.force_as_harness), ("readme", controls.force_as_readme)):
             yield f"{name} {budget} {waits}", follow(tasks, _make_legacy(writer, force, name, budget, waits, params))
+
+
+def drop_newlines(markers: Markers) -> Markers:
+    """The format in which a newline before an end marker belongs to it, and goes with it when the end is suppressed."""
+    before = tuple(markers.newline + marker for marker in markers.end_markers)
+    return replace(markers, end_markers=before + markers.end_markers)
 
 
 def _make_legacy(

@@ -35,7 +35,7 @@ class StageParams(BaseModel):
     profile: Name = "laptop"
     run_name: Name = ""
     force: bool = False
-    seed: Count = 0
+    seed: Count = 1
 
     def result_params(self) -> dict[str, Any]:
         """The parameters that a result depends on."""

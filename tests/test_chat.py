@@ -102,7 +102,7 @@ def test_an_attempt_that_marks_its_answer_is_not_marked_again(attempt):
 def test_a_completion_holds_the_tokens_that_end_thinking_and_answer(tokenizer, markers):
     ids = encode(tokenizer, write_completion("Try B. Yes.", "B"))
     ended = [match_stop(ids[: n + 1], markers.end_markers) for n in range(1, len(ids))]
-    assert [tokenizer.decode(stop) for stop in ended if stop] == ["\n<|im_start|>", "<|im_end|>"]
+    assert [tokenizer.decode(stop) for stop in ended if stop] == ["<|im_start|>", "<|im_end|>"]
 
 
 @given(thinking=PROSE, attempt=PROSE)
@@ -123,13 +123,13 @@ def run_model_that_learned(tokenizer, markers, completion, settings):
 @pytest.mark.parametrize("thinking", ["Try B: no. Wait, try C: yes.", "two\nlines", "ends in a colon:", "x"])
 def test_a_model_that_learned_a_completion_thinks_and_answers_it(tokenizer, markers, thinking):
     (point,) = run_model_that_learned(tokenizer, markers, write_completion(thinking, "B"), [Setting("budget", 99, 0)])
-    assert tokenizer.decode(point.thinking_ids) == thinking
+    assert tokenizer.decode(point.thinking_ids) == thinking + "\n"
     assert tokenizer.decode(point.answer_ids) == "\nAnswer: B"
 
 
-def test_a_suppressed_end_is_replaced_by_the_wait_text(tokenizer, markers):
+def test_a_suppressed_end_is_replaced_by_the_wait_text_on_a_line_of_its_own(tokenizer, markers):
     (point,) = run_model_that_learned(tokenizer, markers, write_completion("Try B: no.", "B"), [Setting("wait", 99, 1)])
-    assert tokenizer.decode(point.thinking_ids).startswith("Try B: no. Wait,")
+    assert tokenizer.decode(point.thinking_ids).startswith("Try B: no.\n Wait,")
 
 
 @pytest.mark.parametrize(("finish", "budget"), [("natural", 99), ("forced", 3)])

@@ -147,7 +147,7 @@ def split_plainly(world, max_tokens, is_opened):
         text = text.removeprefix(start)
     thinking, closed, answer = text.partition(spell(marks.thinking_end))
     if closed:
-        return thinking.removesuffix(spell(marks.newline)), "natural", answer, ended
+        return thinking, "natural", answer, ended
     return thinking, "natural" if stopped else "forced", "", ended
 
 
@@ -195,11 +195,6 @@ def test_a_thinking_closed_at_once_is_empty():
     assert (point.thinking_ids, point.answer_ids) == ((), (7,))
 
 
-def test_a_thinking_closed_after_a_newline_alone_is_empty():
-    point = think(replay(11, 1, 20, 7, 2))
-    assert (point.thinking_ids, point.answer_ids) == ((), (7,))
-
-
 def test_a_turn_that_ends_at_once_has_neither_thinking_nor_answer():
     point = think(replay(2))
     assert (point.thinking_ids, point.finish, point.answer_ids, point.answer_finish) == ((), "natural", (), "stop")
@@ -229,20 +224,10 @@ def test_an_answer_cut_by_length_leaves_a_natural_end_of_thinking():
     assert (point.finish, point.answer_ids, point.answer_finish) == ("natural", (7, 7), "length")
 
 
-@pytest.mark.parametrize(
-    ("written", "thinking"), [((5, 11), (5,)), ((5, 11, 11), (5, 11)), ((11, 5), (11, 5)), ((5, 6), (5, 6))]
-)
-def test_one_newline_before_the_delimiter_is_not_thinking(written, thinking):
-    assert think(replay(*written, 1, 20, 7, 2)).thinking_ids == thinking
-
-
-def test_a_newline_of_two_tokens_before_the_delimiter_goes_as_a_whole():
-    markers = replace(MARKERS, newline=(11, 12))
-    assert think(replay(5, 12, 11, 12, 1, 20, 7, 2), markers=markers).thinking_ids == (5, 12)
-
-
-def test_a_newline_at_the_end_of_an_unclosed_thinking_stays():
-    assert think(replay(5, 11, 2)).thinking_ids == (5, 11)
+@pytest.mark.parametrize("written", [(11,), (5, 11), (5, 11, 11), (11, 5), (5, 6)])
+@pytest.mark.parametrize("closing", [(1, 20, 7, 2), (2,)])
+def test_only_the_delimiter_is_not_thinking(written, closing):
+    assert think(replay(*written, *closing)).thinking_ids == written
 
 
 def test_the_first_delimiter_counts_and_a_second_one_is_answer():

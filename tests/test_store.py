@@ -472,14 +472,14 @@ def test_finishing_twice_keeps_the_first_manifest(runs):
 @pytest.mark.parametrize("finished", [False, True])
 def test_changed_parameters_are_refused_with_their_names(runs, finished):
     run_collect() if finished else open_collect()
-    with pytest.raises(StudyError, match=r"\(ngram: 8 → 9; seed: 0 → 4\)"):
+    with pytest.raises(StudyError, match=r"\(ngram: 8 → 9; seed: 1 → 4\)"):
         open_collect(seed=4, ngram=9)
 
 
 def test_changed_inputs_are_refused_with_their_names(runs):
     run_collect()
     run_filter()
-    run_collect(TABLE[:1], seed=1, force=True)
+    run_collect(TABLE[:1], seed=2, force=True)
     with pytest.raises(StudyError, match=r"01_collect/questions\.parquet: .* → "):
         open_filter()
 
@@ -528,7 +528,7 @@ def test_a_rebuild_killed_while_it_clears_never_takes_old_tables_for_new(runs, m
         fault.setattr(Path, "unlink", unlink_some)
         with pytest.raises(StopIteration):
             open_collect(seed=4, force=True)
-    with pytest.raises(StudyError, match="seed: 0 → 4"):
+    with pytest.raises(StudyError, match="seed: 1 → 4"):
         open_collect(seed=4)
 
 
@@ -597,7 +597,7 @@ def test_upstream_stages_that_belong_together_are_accepted(runs):
 def test_upstream_stages_that_do_not_belong_together_are_refused(runs, reads):
     run_collect()
     run_filter()
-    run_collect(TABLE[:1], seed=1, force=True)
+    run_collect(TABLE[:1], seed=2, force=True)
     with pytest.raises(StudyError, match=r"02_filter was made from another 01_collect/questions\.parquet"):
         open_stage("03_sft", SftParams(run_name="t"), code=["dedup"], reads=reads)
 
@@ -669,4 +669,4 @@ def test_a_refused_stage_keeps_nobody_out(runs):
         open_collect(seed=4)
     with open(runs / "t" / "01_collect" / "lock", "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError if it is held
-        assert json.loads((runs / "t" / "01_collect" / "manifest.json").read_text())["key"]["params"]["seed"] == 0
+        assert json.loads((runs / "t" / "01_collect" / "manifest.json").read_text())["key"]["params"]["seed"] == 1

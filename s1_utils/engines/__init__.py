@@ -30,6 +30,15 @@ class Engine(Protocol):
         ...
 
 
+def check_window(window: int | None, prefix: int, max_tokens: int) -> None:
+    """Raises ValueError if `max_tokens` more than `prefix` ids don't fit the window; None: it has no end."""
+    if window is not None and prefix + max_tokens > window:
+        raise ValueError(
+            f"{prefix} ids and {max_tokens} more don't fit the model's window of {window}: lower the budget, or raise "
+            "the window if the model allows it."
+        )
+
+
 def match_stop(ids: Sequence[int], stops: Sequence[Ids]) -> Ids:
     """The longest of `stops` that `ids` ends with, or ()."""
     return max((stop for stop in stops if tuple(ids[-len(stop) :]) == stop), key=len, default=())

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from s1_utils.budget_forcing import Answer, Decode, Force, Ids, Ran, Restart
-from s1_utils.engines import Row, check_decode, find_banned
+from s1_utils.engines import Row, check_decode, check_window, find_banned
 from s1_utils.errors import StudyError
 
 
@@ -104,7 +104,7 @@ class _Runner:
                     trace, sent = (), Ran(())
 
     async def _decode(self, prefix: Ids, segment: Decode) -> Ran:
-        self._check_window(prefix, segment)
+        check_window(self.window, len(prefix), segment.max_tokens)
         ids: list[int] = []
         ranks: list[int] = []
         over = None if segment.max_tokens > 0 else (0, ())
@@ -162,13 +162,6 @@ class _Runner:
             seed=derive_draw(self.row.seed, next(self.draws)),
             row=self.number,
         )
-
-    def _check_window(self, prefix: Ids, segment: Decode) -> None:
-        if self.window is not None and len(prefix) + segment.max_tokens > self.window:
-            raise ValueError(
-                f"{len(prefix)} ids and {segment.max_tokens} more don't fit the model's window of {self.window}: "
-                "lower the budget, or raise max_model_len if the model allows it."
-            )
 
 
 def rank_watched(likely: Mapping[int, float], segment: Decode) -> int:

@@ -25,7 +25,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from s1_utils.budget_forcing import Answer, Decode, Force, Ids, Ran, Restart
-from s1_utils.engines import Row, check_decode, find_banned
+from s1_utils.engines import Row, check_decode, check_window, find_banned
 
 BLOCK = 16  # ids up to which what is forced is fed one a step, with the other rows; more go in a block first
 
@@ -112,6 +112,7 @@ class _State:
 
     row: Row
     rng: random.Random
+    window: int | None
     slot: int = 0
     cached: int = 0
     trace: list[int] = field(default_factory=list)
@@ -162,6 +163,7 @@ class _State:
         is_answer = isinstance(segment, Answer)
         at = segment.at if is_answer else len(self.trace)
         wanted = [*self.row.prompt_ids, *self.trace[:at], *(segment.forced if is_answer else ())]
+        check_window(self.window, len(wanted), segment.max_tokens)
         self.kept = min(self.kept, at)
         there = min(self.cached, len(self.row.prompt_ids) + self.kept)
         self.cached = min(there, len(wanted) - 1)  # the last id is fed again if need be: its logits are gone
@@ -181,14 +183,15 @@ class TransformersEngine:
         AttentionMaskInterface.register("grouped_sdpa", sdpa_mask)
         model.set_attn_implementation("grouped_sdpa")
         self.model = model.eval()
+        self.window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.pad_id = pad_id
         self.slots = slots
         self.forward_tokens = self.steps = 0
 
     @torch.inference_mode()
     def run(self, rows: Sequence[Row]) -> list[Any]:
-        """The return value of each row's policy, in order."""
-        states = [_State(row, random.Random(row.seed)) for row in rows]
+        """The return value of each row's policy, in order. Raises ValueError where a row is too long for the model."""
+        states = [_State(row, random.Random(row.seed), self.window) for row in rows]
         queue = deque(states)
         run = _Run(self, min(self.slots, len(states)), _find_shared([state.row.prompt_ids for state in states]))
         while queue or run.active:
