@@ -13,7 +13,7 @@ import conformance
 import pytest
 
 from s1_utils import paths
-from s1_utils.budget_forcing import Decode, Setting, force_budget
+from s1_utils.budget_forcing import Answer, Decode, Force, Setting, force_budget
 from s1_utils.engines import Row
 from s1_utils.errors import StudyError
 
@@ -66,6 +66,30 @@ class TestRunning:
             return engine.run([Row((3, 4, 5), conformance.play(Decode(3, ())))])
 
         assert len(asyncio.run(run())[0][0].ids) == 3
+
+    def test_a_rows_thinking_and_its_last_answer_are_one_request_and_a_branch_another(self, engine, reference):
+        prompt = (3, 4, 5)
+        (free,) = engine.run([Row(prompt, conformance.play(Decode(12, ())))])[0]
+        stop = free.ids[6]
+        begins = free.ids.index(stop)
+
+        def think():
+            first = yield Decode(12, ((stop,),))
+            yield Force((7, 8))
+            more = yield Decode(3, ())
+            ids = (*first.ids, 7, 8, *more.ids)
+            last = yield Answer(len(ids), (9,), 3, ())
+            branch = yield Answer(begins, (9, 10), 3, ())
+            return first, more, last, branch
+
+        asked = next(engine.names)
+        first, more, last, branch = engine.run([Row(prompt, think())])[0]
+        assert next(engine.names) - asked - 1 == 2
+        assert (first.ids, first.stop) == (free.ids[:begins], (stop,))
+        trace = prompt + first.ids + (7, 8)
+        assert more.ids == reference.continue_freely(trace, 3)
+        assert last.ids == reference.continue_freely((*trace, *more.ids, 9), 3)
+        assert branch.ids == reference.continue_freely((*prompt, *first.ids, 9, 10), 3)
 
     def test_it_uses_the_whole_window_and_refuses_what_is_longer(self, engine):
         def run(n):

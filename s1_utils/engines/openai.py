@@ -180,7 +180,7 @@ class OpenAIEngine:
     async def _refuse(self, reply: Any) -> None:
         status = reply.status_code
         if status in (408, 425, 429) or status >= 500:
-            raise _Broken(f"status {status}", _read_delay(reply.headers.get("retry-after")))
+            raise _Broken(f"status {status}", read_delay(reply.headers.get("retry-after")))
         if status in (401, 403):
             raise StudyError(f"{self.url} refuses the key (status {status}): set {self.key_variable} to a valid one.")
         text = b""
@@ -264,7 +264,7 @@ def _read_likely(choice: dict[str, Any], ids: Sequence[int]) -> list[dict[int, f
     return likely
 
 
-def _read_delay(text: str | None) -> float | None:
+def read_delay(text: str | None) -> float | None:
     """Seconds of a Retry-After header, which is a number or a date."""
     if text is None:
         return None

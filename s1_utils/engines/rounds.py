@@ -10,9 +10,9 @@ import asyncio
 import hashlib
 import itertools
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from s1_utils.budget_forcing import Answer, Decode, Force, Ids, Ran, Restart
@@ -25,8 +25,8 @@ class Request:
     """Up to `max_tokens` ids after `prompt_ids`; only an id of `stops`, returned as well, ends it sooner.
 
     No id of `banned` is sampled. `is_strict`: one was, in an earlier request like this. `top`: how many likely ids are
-    wanted beside each. `is_eager`: every id is wanted at once, as the request may be given up at any of them. `seed` is
-    new for every request; requests of one `row` share prefixes.
+    wanted beside each. `is_eager`: every id is wanted at once, as the request may be given up at any of them.
+    `is_branch`: the next request of this `row` goes on from another place. `seed` is new for every request.
     """
 
     prompt_ids: Ids
@@ -36,6 +36,7 @@ class Request:
     is_strict: bool = False
     top: int = 0
     is_eager: bool = True
+    is_branch: bool = False
     temperature: float = 0.0
     seed: int = 0
     row: int = 0
@@ -50,18 +51,31 @@ class Sampled:
 
 
 Sample = Callable[[Request], AsyncGenerator[Sampled, None]]
+Release = Callable[[int], Awaitable[None]]
 
 
-async def run_rows(rows: Sequence[Row], sample: Sample, *, window: int | None, concurrency: int) -> list[Any]:
+async def run_rows(
+    rows: Sequence[Row],
+    sample: Sample,
+    *,
+    window: int | None,
+    concurrency: int,
+    release: Release | None = None,
+) -> list[Any]:
     """The return value of each row's policy, in order; at most `concurrency` rows at a time, no other barrier.
 
-    The first row to fail cancels all others. Raises ValueError if a row needs more than `window` ids.
+    `release` is awaited with the number of each row that ends, however it ends. The first row to fail cancels all
+    others. Raises ValueError if a row needs more than `window` ids.
     """
     gate = asyncio.Semaphore(concurrency)
 
     async def run(number: int, row: Row) -> Any:
         async with gate:
-            return await _Runner(row, number, sample, window).run()
+            try:
+                return await _Runner(row, number, sample, window).run()
+            finally:
+                if release:
+                    await release(number)
 
     tasks = [asyncio.ensure_future(run(*numbered)) for numbered in enumerate(rows)]
     try:
@@ -99,18 +113,18 @@ class _Runner:
                     trace += sent.ids
                 case Answer(at, forced, max_tokens, stops):
                     prefix = self.row.prompt_ids + trace[:at] + forced
-                    sent = await self._decode(prefix, Decode(max_tokens, stops))
+                    sent = await self._decode(prefix, Decode(max_tokens, stops), is_branch=True)
                 case Restart():
                     trace, sent = (), Ran(())
 
-    async def _decode(self, prefix: Ids, segment: Decode) -> Ran:
+    async def _decode(self, prefix: Ids, segment: Decode, *, is_branch: bool = False) -> Ran:
         check_window(self.window, len(prefix), segment.max_tokens)
         ids: list[int] = []
         ranks: list[int] = []
         over = None if segment.max_tokens > 0 else (0, ())
         is_strict = False
         while over is None:
-            request = self._make_request(prefix, ids, segment, is_strict)
+            request = replace(self._make_request(prefix, ids, segment, is_strict), is_branch=is_branch)
             if request.max_tokens <= 0:  # the window ends within what may still become a stop
                 over = (min(len(ids), segment.max_tokens), ())
                 break

@@ -7,6 +7,7 @@ for all of them, so a sampled run there can't be repeated id by id.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 import os
@@ -16,12 +17,10 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from s1_utils.budget_forcing import Ids
 from s1_utils.engines import Row
 from s1_utils.engines.rounds import LoopThread, Request, Sampled, run_rows
 from s1_utils.errors import StudyError
-
-# Resumable sessions (an async generator of StreamingInput) aren't used: a session forgets exactly the one id that was
-# sampled last, and a dropped stop may have more; it can't branch an answer; it holds its cache while others wait.
 
 CHUNK = 64  # ids that arrive together where none of them can make us give the request up
 
@@ -104,8 +103,9 @@ class VLLMEngine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         try:
-            running = run_rows(rows, self._sample, window=self.window, concurrency=self.concurrency)
-            return self.thread.run(running)
+            sessions = _Sessions(self)
+            limits = {"window": self.window, "concurrency": self.concurrency}
+            return self.thread.run(run_rows(rows, sessions.sample, release=sessions.close, **limits))
         except (EngineDeadError, EngineGenerateError) as error:
             raise StudyError(
                 "vLLM's engine died (its own messages say why) and the rows in flight are lost: run again, what was "
@@ -122,20 +122,12 @@ class VLLMEngine:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
-    async def _sample(self, request: Request) -> AsyncGenerator[Sampled, None]:
-        from vllm import TokensPrompt
-
-        prompt = TokensPrompt(prompt_token_ids=list(request.prompt_ids))
+    def generate(self, prompt: Any, request: Request) -> AsyncGenerator[Any, None]:
+        """vLLM's stream of outputs; `prompt` may be a stream as well."""
         rank = request.row % self.replicas if self.replicas > 1 else None  # where its prefix is cached
-        outputs = self.core.generate(prompt, self._make_params(request), f"{next(self.names)}", data_parallel_rank=rank)
-        async with aclosing(outputs):
-            async for output in outputs:
-                done = output.outputs[0]
-                likely = done.logprobs or [{}] * len(done.token_ids)
-                for token, found in zip(done.token_ids, likely, strict=True):
-                    yield Sampled(token, {i: each.logprob for i, each in found.items()})
+        return self.core.generate(prompt, self.make_params(request), f"{next(self.names)}", data_parallel_rank=rank)
 
-    def _make_params(self, request: Request) -> Any:
+    def make_params(self, request: Request) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -152,6 +144,95 @@ class VLLMEngine:
             output_kind=RequestOutputKind.DELTA,
             stream_interval=1 if request.is_eager else CHUNK,
         )
+
+
+class _Session:
+    """One request of vLLM's that goes on: it keeps its cache, forgets the id sampled last, and takes more ids."""
+
+    def __init__(self, engine: VLLMEngine, request: Request) -> None:
+        self.engine = engine
+        self.top = request.top
+        self.known: Ids = ()  # what is in its cache
+        self.is_idle = True
+        self.inputs: asyncio.Queue[Any] = asyncio.Queue()
+        self.outputs = engine.generate(self._feed(), request)
+
+    async def _feed(self) -> AsyncGenerator[Any, None]:
+        while True:
+            yield await self.inputs.get()
+
+    def can_take(self, request: Request) -> bool:
+        n = len(self.known)
+        return request.top == self.top and len(request.prompt_ids) > n and request.prompt_ids[:n] == self.known
+
+    async def sample(self, request: Request) -> AsyncGenerator[Sampled, None]:
+        from vllm import TokensPrompt
+        from vllm.engine.protocol import StreamingInput
+
+        prompt = TokensPrompt(prompt_token_ids=list(request.prompt_ids[len(self.known) :]))
+        self.inputs.put_nowait(StreamingInput(prompt, self.engine.make_params(request)))
+        self.is_idle = False
+        ids = request.prompt_ids
+        while not self.is_idle:
+            output = await anext(self.outputs)
+            new = list(_read(output))
+            ids += tuple(sampled.token for sampled in new)
+            if output.outputs[0].finish_reason is not None:
+                self.known, self.is_idle = ids[:-1], True
+            for sampled in new:
+                yield sampled
+
+
+class _Sessions:
+    """The sessions of a run, one a row: what follows its last request goes on in it, a branch is a request apart.
+
+    A request that is given up before its end takes its session with it.
+    """
+
+    def __init__(self, engine: VLLMEngine) -> None:
+        self.engine = engine
+        self.open: dict[int, _Session] = {}
+
+    async def sample(self, request: Request) -> AsyncGenerator[Sampled, None]:
+        session = self.open.pop(request.row, None)
+        if session and not session.can_take(request):
+            await session.outputs.aclose()
+            session = None
+        if session is None and request.is_branch:
+            async for sampled in self._sample_apart(request):
+                yield sampled
+            return
+        session = session or _Session(self.engine, request)
+        try:
+            async with aclosing(session.sample(request)) as stream:
+                async for sampled in stream:
+                    yield sampled
+        finally:
+            if session.is_idle:
+                self.open[request.row] = session
+            else:
+                await session.outputs.aclose()
+
+    async def _sample_apart(self, request: Request) -> AsyncGenerator[Sampled, None]:
+        from vllm import TokensPrompt
+
+        outputs = self.engine.generate(TokensPrompt(prompt_token_ids=list(request.prompt_ids)), request)
+        async with aclosing(outputs):
+            async for output in outputs:
+                for sampled in _read(output):
+                    yield sampled
+
+    async def close(self, row: int) -> None:
+        session = self.open.pop(row, None)
+        if session:
+            await session.outputs.aclose()
+
+
+def _read(output: Any) -> Iterator[Sampled]:
+    done = output.outputs[0]
+    likely = done.logprobs or [{}] * len(done.token_ids)
+    for token, found in zip(done.token_ids, likely, strict=True):
+        yield Sampled(token, {i: each.logprob for i, each in found.items()})
 
 
 async def _start(args: Any) -> Any:

@@ -301,11 +301,11 @@ def main() -> int:
     bench = load(kind, arguments.model)
     bench.run([decode_only(2) for _ in range(2)])  # warm
     say("one pass against separate runs")
-    compare_one_pass(bench, 4 if quick else 32, 8 if quick else 1, 1)
+    compare_one_pass(bench, 3 if quick else 32, 8 if quick else 1, 1)
     say("lock-step rounds")
     compare_lockstep(bench, kind, 8 if quick else 64, 2 if quick else 16, 1)
     say("what forcing costs")
-    compare_plain(bench, 8 if quick else 16, 24 if quick else 64, 3 if quick else 5)
+    compare_plain(bench, 8 if quick else 16, 24 if quick else 64, 2 if quick else 5)
     if kind == "transformers":
         say("independence")
         check_independence(bench, 2 if quick else 16, 8 if quick else 40)
