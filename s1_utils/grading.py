@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 LONGEST_ANSWER = 200
+LONGEST_BOX, MOST_BOXES = 4000, 20  # characters looked at for a closing brace, boxes looked at from the last
 _MARKED = re.compile(r"\b(?:final\s+)?answer\s*(?:is\b\s*:?|:)\s*", re.IGNORECASE)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 
 
@@ -19,12 +21,15 @@ def extract_answer(text: str, answer_type: str = "choice", options: Sequence[str
     """What follows the last "Answer:", "Final Answer:" or "answer is" on its line; None if there is nothing.
 
     With `options`, the only one of them that this line names, as a whole word. Without a mark, the last number of the
-    text answers an integer question, and a text of one to three words any other.
+    text answers an integer question, and a text of one to three words a choice. An expression is first of all what the
+    last closed \\boxed{} or \\fbox{} holds.
     """
+    if answer_type == "expression" and (boxed := _find_boxed(text)):
+        return boxed
     matches = list(_MARKED.finditer(text))
     if not matches and answer_type == "integer":
         return next(reversed(_NUMBER.findall(text)), None)
-    if not matches and len(text.split()) > 3:
+    if not matches and (answer_type == "expression" or len(text.split()) > 3):
         return None
     rest = (text[matches[-1].end() :] if matches else text).strip()
     line = rest.splitlines()[0][:LONGEST_ANSWER] if rest else ""
@@ -32,6 +37,19 @@ def extract_answer(text: str, answer_type: str = "choice", options: Sequence[str
         named = [o for o in options if re.search(rf"(?<!\w){re.escape(o)}(?!\w)", line)]
         return named[0] if len(named) == 1 else None
     return line.rstrip(" .*$").lstrip(" *$") or None
+
+
+def _find_boxed(text: str) -> str | None:
+    """What the last closed box that isn't empty holds, by counting braces that aren't escaped; None without one."""
+    for start in reversed([match.end() for match in _BOX.finditer(text)][-MOST_BOXES:]):
+        depth = 1
+        for token in re.finditer(r"\\.|[{}]", text[start : start + LONGEST_BOX], re.DOTALL):
+            depth += {"{": 1, "}": -1}.get(token[0], 0)
+            if depth == 0:
+                break
+        if depth == 0 and (boxed := text[start : start + token.start()].strip()):
+            return boxed
+    return None
 
 
 def grade_answer(extracted: str | None, gold: str | None, answer_type: str) -> bool | None:

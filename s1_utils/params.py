@@ -20,6 +20,7 @@ from s1_utils.errors import StudyError
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Engine = Annotated[str, Field(pattern=r"^(transformers|vllm|https?://\S+)$")]  # of generation.load_writer
+Prices = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?$")]
 
@@ -58,6 +59,9 @@ class CollectParams(StageParams):
     system_prompt: str = "Think, then answer."
     instruction: str = " Answer with the name only."
     sources: list[str] = ["puzzles", "champ"]
+    mirror: str = ""
+    revisions: list[Annotated[str, Field(pattern=r"^[^@\s]+@\S+$")]] = []
+    aime_until: Count = 2021
     questions_per_family: Positive = 1600
     dev_questions: Positive = 100
     test_questions: Positive = 320
@@ -69,6 +73,12 @@ class CollectParams(StageParams):
     give_up: Share = 0.6
     slip: Share = 0.02
     check: Share = 0.4
+    teacher: str = ""
+    teacher_model: str = ""
+    teacher_usd: Prices = [0.0, 0.0]
+    judge: str = ""
+    judge_usd: Prices = [0.0, 0.0]
+    max_usd: Annotated[float, Field(ge=0)] = 0.0
 
 
 class FilterParams(StageParams):

@@ -15,7 +15,10 @@ from s1_utils.errors import StudyError
 from s1_utils.store import Stage, write_atomically
 
 FLOW = {  # notebook: (reads, writes)
-    "01_collect": ("nothing", "`questions`, `overlaps`, `planted`, `flaws`, `traces`, `model.json`"),
+    "01_collect": (
+        "nothing",
+        "`questions`, `sources`, `overlaps`, `planted`, `flaws`, `traces`, `teachers`, `trace_grades`, `model.json`",
+    ),
     "02_filter": ("01", "`candidates`, `askings`, `features`, `subsets`, `funnel`"),
     "03_sft": ("01, 02", "`training`, `label_mask`, `model/`"),
     "04_sequential_scaling": (

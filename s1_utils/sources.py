@@ -33,12 +33,20 @@ def derive_seed(*parts: Any) -> int:
     return int(hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:8], 16) % 2**31
 
 
-def collect_questions(sources: list[str], *, questions_per_family: int, dev: int, test: int, seed: int) -> pd.DataFrame:
+def collect_questions(
+    sources: list[str],
+    *,
+    questions_per_family: int,
+    dev: int,
+    test: int,
+    seed: int,
+    beside: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """The `questions` table: the rows of all sources, one after another, exact repeats dropped, with their split.
 
-    Raises StudyError for an unknown source or a bad file.
+    `beside`: rows that are there already; they come first. Raises StudyError for an unknown source or a bad file.
     """
-    tables = []
+    tables = [] if beside is None else [beside]
     for source in sources:
         if source == "puzzles":
             tables.append(make_puzzles(questions_per_family, seed))
@@ -47,7 +55,10 @@ def collect_questions(sources: list[str], *, questions_per_family: int, dev: int
         elif Path(source).suffix in (".jsonl", ".parquet"):
             tables.append(read_own_file(Path(source)))
         else:
-            raise StudyError(f"No source {source!r}: give puzzles, champ, or the path of a .jsonl or .parquet file.")
+            raise StudyError(
+                f"No source {source!r}: give puzzles, champ, a name of the paper's table (such as AGIEval or s1K), or "
+                "the path of a .jsonl or .parquet file."
+            )
     if not tables:
         raise StudyError("sources is empty: name at least one, such as puzzles.")
     table = pd.concat(tables, ignore_index=True).drop_duplicates("question_id", ignore_index=True)
@@ -73,7 +84,7 @@ def make_puzzles(per_family: int, seed: int) -> pd.DataFrame:
                     "metadata": json.dumps(asdict(puzzle)),
                 }
             )
-    return _complete(rows)
+    return complete_rows(rows)
 
 
 def read_champ() -> pd.DataFrame:
@@ -102,7 +113,7 @@ def read_champ() -> pd.DataFrame:
                 "split": "train",
             }
         )
-    return _complete(rows)
+    return complete_rows(rows)
 
 
 def _find_champ() -> Path:
@@ -145,7 +156,7 @@ def read_own_file(path: Path) -> pd.DataFrame:
                 "split": row.get("split") if row.get("split") in ("train", "dev", "test") else None,
             }
         )
-    return _complete(rows)
+    return complete_rows(rows)
 
 
 def _write_answer(value: Any) -> str | None:
@@ -156,14 +167,11 @@ def _write_answer(value: Any) -> str | None:
     return text.strip() or None
 
 
-def _complete(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def complete_rows(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of `COLUMNS` and split as the common table, with their question_id; solution and split may be missing."""
     for row in rows:
         row["question_id"] = hash_question(row["question"])
-    table = pd.DataFrame(rows)
-    for name in ("solution", "split"):
-        table[name] = table.get(name)
-        table[name] = table[name].astype("string")
-    return table[[*COLUMNS, "split"]]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "split"]).astype({"solution": "string", "split": "string"})
 
 
 def assign_splits(questions: pd.DataFrame, *, dev: int, test: int, seed: int) -> pd.Series:

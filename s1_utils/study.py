@@ -5,6 +5,7 @@ Knows the order of the notebooks and the shell lines; knows nothing of what happ
   python -m s1_utils.study run laptop [--only 04_sequential_scaling] [--from 03_sft] [--force]
   python -m s1_utils.study lines laptop      the papermill lines, to run by hand
   python -m s1_utils.study copy laptop mine  a profile of your own, ready to edit
+  python -m s1_utils.study plan s1-32b       what a profile will cost, before anything is spent
   python -m s1_utils.study figures           redraw figures/ from figures/data
   python -m s1_utils.study publish laptop    replace figures/ and README's table by a run's
 """
@@ -137,6 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     copy.add_argument("source")
     copy.add_argument("name")
     commands.add_parser("figures")
+    commands.add_parser("plan").add_argument("profile")
     commands.add_parser("publish").add_argument("profile")
     chosen = parser.parse_args(arguments)
     try:
@@ -152,6 +154,10 @@ def _run_command(chosen: argparse.Namespace) -> None:
         copy_profile(chosen.source, chosen.name)
     elif chosen.command == "publish":
         publish(chosen.profile)
+    elif chosen.command == "plan":
+        from s1_utils import plan
+
+        plan.print_plan(chosen.profile)
     elif chosen.command == "figures":
         from s1_utils import plots
 

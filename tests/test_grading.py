@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 
 import pandas as pd
 import pytest
@@ -99,6 +100,57 @@ def test_what_comes_before_the_last_mark_never_matters(before, mark):
 @given(st.text("ABC:. \n", max_size=9), st.lists(st.sampled_from("ABC"), min_size=1, unique=True))
 def test_with_options_nothing_else_is_extracted(text, options):
     assert extract_answer(f"Answer: {text}", "choice", options) in [None, *options]
+
+
+# ------------------------------------------------------------------ expressions
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"so \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),
+        (r"\boxed{1} and then \boxed{2}", "2"),
+        (r"\fbox{7}", "7"),
+        (r"\boxed {7}", "7"),
+        (r"\boxed{\boxed{5}}", "5"),
+        (r"\boxed{\left\{ x \right.}", r"\left\{ x \right."),
+        (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+        (r"\boxed{\\{7}}", r"\\{7}"),
+        (r"\boxed{5} or rather \boxed{\frac{1", "5"),
+        (r"\boxed{5} or rather \boxed{}", "5"),
+        ("\\boxed{1\n2}", "1\n2"),
+        (r"\boxed{5} Final Answer: 6", "5"),
+        ("Final Answer: $x^2$.", "x^2"),
+        ("The answer is 1/2", "1/2"),
+        (r"Answer: \boxed{", r"\boxed{"),
+        ("x^2", None),
+        ("I think so", None),
+        (r"\boxed{}", None),
+    ],
+)
+def test_an_expression_is_what_the_last_closed_box_holds_or_else_follows_the_mark(text, answer):
+    assert extract_answer(text, "expression") == answer
+
+
+@pytest.mark.parametrize("answer_type", ["choice", "integer"])
+def test_only_expressions_are_looked_for_in_boxes(answer_type):
+    assert extract_answer(r"\boxed{4} is it. Answer: 5", answer_type) == "5"
+
+
+@given(st.recursive(st.text("ab1", max_size=3), lambda inner: st.lists(inner).map(lambda x: f"{{{''.join(x)}}}")))
+def test_a_box_holds_all_that_its_braces_enclose(content):
+    assert extract_answer(rf"x \boxed{{{content}}} y}}", "expression") == (content or None)
+
+
+@pytest.mark.parametrize("text", [r"\boxed{" * 150_000, "{" * 10**6, r"\boxed{" + "1" * 10**6 + "}", "\\" * 10**6])
+def test_a_megabyte_of_boxes_is_read_at_once(text):
+    started = time.perf_counter()
+    assert extract_answer(text, "expression") is None
+    assert time.perf_counter() - started < 5
+
+
+def test_ten_thousand_boxes_in_each_other_hold_one_answer():
+    assert extract_answer(r"\boxed{" * 10_000 + "5" + "}" * 10_000, "expression") == "5"
 
 
 # ------------------------------------------------------------------ grading

@@ -12,7 +12,7 @@ from s1_utils.errors import StudyError
 from s1_utils.params import AblationParams, CollectParams, ParallelParams, SequentialParams, SftParams, validate_params
 
 MODELS = {model.model_fields["notebook"].default: model for model in params.MODELS}
-YAMLS = sorted(paths.PARAMS.glob("*/*.yaml"))
+YAMLS = sorted(paths.PARAMS.glob("*/0*.yaml"))
 VARIANTS = [path for path in YAMLS if "." in path.stem]
 PROFILES = sorted(folder for folder in paths.PARAMS.iterdir() if any(folder.glob("0*.yaml")))
 

@@ -1,0 +1,196 @@
+"""The pool of a study from its parameters: questions of any source, traces of any teacher, verdicts of all graders.
+
+Joins sources, teachers, graders and the judge for notebook 1; knows nothing about how each works. Whatever costs money
+is journalled, and bounded by `max_usd`.
+Source: s1 section 2.1 (deviation: exact rules and algebra grade first, a model only what they leave open).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from s1_utils import api_teachers, judge, math_grader, sources, teachers
+from s1_utils.api_teachers.requests import CLAUDE, DEEPSEEK_R1, GEMINI, OWN_SERVER, Teacher
+from s1_utils.claude import ClaudeSettings, ask_claude
+from s1_utils.errors import StudyError
+from s1_utils.grading import extract_answer, grade_answer
+from s1_utils.paper.sources import Collected, collect_paper_sources
+from s1_utils.paper.table import PUBLISHED, SOURCES
+from s1_utils.params import CollectParams
+from s1_utils.puzzles import read_options
+from s1_utils.store import Journal
+
+TEACHERS = {teacher.name: teacher for teacher in (GEMINI, DEEPSEEK_R1, CLAUDE)}
+CALIBRATION = 200  # decided attempts that the judge sees as well
+HANDFUL = 20  # attempts up to which the judge is asked at once, without a batch and its discount
+GRADES = "question_id teacher grader extracted correct how".split()
+
+
+def collect_pool(p: CollectParams) -> dict[str, pd.DataFrame]:
+    """The `questions` of all sources named, and `sources`: what became of each, and the files it came from (as JSON).
+
+    A source of the paper that fails has its error there; `paper.sources.require_complete` raises for it.
+    Raises StudyError for an unknown source or a bad file of one's own.
+    """
+    names = {source.name for source in SOURCES}
+    named = [name for name in p.sources if name in names]
+    own = [name for name in p.sources if name not in names]
+    published = Collected(pd.DataFrame(), pd.DataFrame(columns=["source", "kept", "error"], dtype="string"), {})
+    if named:
+        pinned = dict(revision.split("@", 1) for revision in p.revisions)
+        mirror = Path(p.mirror) if p.mirror else None
+        published = collect_paper_sources(named, mirror=mirror, revisions=pinned, seed=p.seed, aime_until=p.aime_until)
+    pool = sources.collect_questions(
+        own,
+        questions_per_family=p.questions_per_family,
+        dev=p.dev_questions,
+        test=p.test_questions,
+        seed=p.seed,
+        beside=published.questions if named else None,
+    )
+    made = pool[~pool["source"].isin(names)].groupby("source", sort=False).size().rename("kept").reset_index()
+    table = pd.concat([made, published.sources], ignore_index=True)
+    files = table["source"].map(lambda name: json.dumps(published.receipts.get(name, {})))
+    return {"questions": pool, "sources": table.assign(files=files)}
+
+
+def compare_with_paper(found: pd.DataFrame) -> pd.DataFrame:
+    """The paper's sixteen sources and those of this run: hub id, the paper's count, ours."""
+    pool = [source for source in SOURCES if source.name not in PUBLISHED]
+    paper = pd.DataFrame([{"source": source.name, "hub": source.hub_id, "paper": source.expected} for source in pool])
+    joined = paper.merge(found[["source", "kept"]], on="source", how="outer", sort=False)
+    total = {"source": "all", "paper": joined["paper"].sum(), "kept": joined["kept"].sum()}
+    joined = pd.concat([joined, pd.DataFrame([total])], ignore_index=True)
+    return joined.astype({"paper": "Int64", "kept": "Int64"}).set_index("source").rename(columns={"kept": "here"})
+
+
+# ------------------------------------------------------------------ traces
+
+
+def collect_traces(
+    questions: pd.DataFrame, tokenizer: Any, open_journal: Callable[[], Journal], p: CollectParams
+) -> dict[str, pd.DataFrame]:
+    """The `traces` and a summary of the `teachers`: the solver's and the sources' own, then those of `p.teacher`.
+
+    The teacher is asked about training questions without a trace. Raises StudyError before `p.max_usd` is exceeded.
+    """
+    habits = {"give_up": p.give_up, "slip": p.slip, "check": p.check}
+    own = teachers.collect_traces(questions, tokenizer, seed=p.seed, **habits)
+    summary = own.groupby("teacher", sort=False).agg(
+        asked=("question_id", "size"), traces=("question_id", "size"), mean_thinking_tokens=("thinking_tokens", "mean")
+    )
+    summary = summary.reset_index().assign(failures="", usd=0.0)[api_teachers.SUMMARY]
+    if not p.teacher:
+        return {"traces": own, "teachers": summary}
+    left = questions[(questions["split"] == "train") & ~questions["question_id"].isin(own["question_id"])]
+    with open_journal() as journal:
+        api_teachers.ask_teachers(left, find_teacher(p), journal, max_usd=p.max_usd, seed=p.seed)
+        asked, failures = api_teachers.tabulate_traces(journal, left, tokenizer)
+        found = api_teachers.summarise_asking(journal, asked, failures)
+    return {
+        "traces": pd.concat([own, asked], ignore_index=True),
+        "teachers": pd.concat([summary, found], ignore_index=True),
+    }
+
+
+def find_teacher(p: CollectParams) -> Teacher:
+    """The teacher that the parameters name, with its model and prices."""
+    known = TEACHERS.get(p.teacher)
+    if known is None and not p.teacher.startswith(("http://", "https://")):
+        raise StudyError(f"No teacher {p.teacher!r}: name one of {', '.join(TEACHERS)}, or give a server's URL.")
+    teacher = known or replace(OWN_SERVER, base_url=p.teacher)
+    prices = {"usd_per_million_input": p.teacher_usd[0], "usd_per_million_output": p.teacher_usd[1]}
+    return replace(teacher, model=p.teacher_model or teacher.model, **prices)
+
+
+# ------------------------------------------------------------------ verdicts
+
+
+def grade_traces(
+    traces: pd.DataFrame,
+    questions: pd.DataFrame,
+    open_journal: Callable[[], Journal],
+    p: CollectParams,
+    *,
+    spent: float = 0.0,
+) -> pd.DataFrame:
+    """The `trace_grades` table: every grader's own verdict on every attempt, one row a trace and grader.
+
+    Graders: exact (labels and integers), math (expressions), and judge (`p.judge`: what these leave open, and a sample
+    of the rest; it may spend what `spent` leaves of `p.max_usd`). Columns question_id teacher grader extracted correct
+    (null: undecided) how.
+    """
+    rows = join_attempts(traces, questions)
+    graded = [rows.assign(grader="exact", how=""), _grade_expressions(rows)]
+    table = pd.concat(graded, ignore_index=True)
+    if p.judge:
+        best = table.sort_values("correct", na_position="first").drop_duplicates("id", keep="last")
+        table = pd.concat([table, _ask_judge(best, open_journal(), p, max_usd=p.max_usd - spent)], ignore_index=True)
+    return table[GRADES].astype({"correct": "boolean", "extracted": "string"})
+
+
+def join_attempts(traces: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
+    """What graders need, one row a trace: the attempt, the answer extracted from it, gold, and the exact verdict."""
+    columns = ["question_id", "question", "solution", "answer", "answer_type", "metadata"]
+    rows = traces[["question_id", "teacher", "attempt"]].merge(questions[columns], on="question_id")
+    options = rows["metadata"].map(read_options)
+    texts = zip(rows["attempt"], rows["answer_type"], options, strict=True)
+    extracted = [extract_answer(*each) for each in texts]
+    verdicts = zip(extracted, rows["answer"], rows["answer_type"], strict=True)
+    rows["correct"] = pd.array([grade_answer(*each) for each in verdicts], dtype="boolean")
+    rows["extracted"] = pd.array(extracted, dtype="string")
+    rows["gold"] = rows["answer"].where(rows["answer"].notna(), rows["solution"])
+    return rows.assign(id=rows["question_id"] + "/" + rows["teacher"])
+
+
+def _grade_expressions(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that algebra may decide: expressions, and integers (which exact rules decide as well).
+
+    An attempt in which no answer can be found is left open: a judge reads all of it.
+    """
+    asked = rows[rows["answer_type"].isin(["expression", "integer"])]
+    as_expressions = asked.assign(answer_type="expression", gold=asked["answer"])
+    graded = math_grader.grade_table(as_expressions.drop(columns="correct"))
+    return graded.assign(correct=graded["correct"].mask(graded["how"] == "no answer"))
+
+
+def _ask_judge(table: pd.DataFrame, journal: Journal, p: CollectParams, *, max_usd: float) -> pd.DataFrame:
+    chosen = judge.select_undecided(table, sample=CALIBRATION, seed=p.seed)
+    read, write = p.judge_usd
+    settings = ClaudeSettings(
+        model=p.judge, system=judge.GRADE_RUBRIC, schema=judge.GRADE_SCHEMA, max_usd=max_usd,
+        usd_per_million_input=read, usd_per_million_output=write,
+        usd_per_million_cache_write=1.25 * read, usd_per_million_cache_read=0.1 * read,
+        mode="direct" if len(chosen) <= HANDFUL else "batch",
+    )  # fmt: skip
+    with journal:
+        replies = ask_claude(judge.make_grade_asks(chosen), journal, settings=settings)
+    verdicts = judge.read_grades(replies).merge(chosen[["id", "question_id", "teacher", "extracted"]], on="id")
+    how = verdicts["failure"].where(verdicts["failure"] != "", verdicts["reason"])
+    return verdicts.assign(grader="judge", correct=verdicts["judged"], how=how)
+
+
+def compare_verdicts(grades: pd.DataFrame) -> pd.DataFrame:
+    """For every two graders: attempts that both decided, the share on which they agree, and what only one decided."""
+    wide = grades.pivot_table(index=["question_id", "teacher"], columns="grader", values="correct", aggfunc="first")
+    names, rows = list(wide), []
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            both = wide[[first, second]].dropna()
+            rows.append(
+                {
+                    "first": first,
+                    "second": second,
+                    "both": len(both),
+                    "agree": (both[first] == both[second]).mean() if len(both) else float("nan"),
+                    "only first": int((wide[first].notna() & wide[second].isna()).sum()),
+                    "only second": int((wide[second].notna() & wide[first].isna()).sum()),
+                }
+            )
+    return pd.DataFrame(rows)
