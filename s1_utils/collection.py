@@ -24,10 +24,12 @@ from s1_utils.paper.sources import Collected, collect_paper_sources
 from s1_utils.paper.table import PUBLISHED, SOURCES
 from s1_utils.params import CollectParams
 from s1_utils.puzzles import read_options
+from s1_utils.qwen_tokens import count_qwen_tokens
 from s1_utils.store import Journal
 
 TEACHERS = {teacher.name: teacher for teacher in (GEMINI, DEEPSEEK_R1, CLAUDE)}
 CALIBRATION = 200  # decided attempts that the judge sees as well
+SAMPLE = 1000  # traces of each teacher that are counted in the paper's unit
 HANDFUL = 20  # attempts up to which the judge is asked at once, without a batch and its discount
 GRADES = "question_id teacher grader extracted correct how".split()
 
@@ -87,16 +89,21 @@ def collect_traces(
     )
     summary = summary.reset_index().assign(failures="", usd=0.0)[api_teachers.SUMMARY]
     if not p.teacher:
-        return {"traces": own, "teachers": summary}
+        return {"traces": own, "teachers": _add_qwen_tokens(summary, own)}
     left = questions[(questions["split"] == "train") & ~questions["question_id"].isin(own["question_id"])]
     with open_journal() as journal:
         api_teachers.ask_teachers(left, find_teacher(p), journal, max_usd=p.max_usd, seed=p.seed)
         asked, failures = api_teachers.tabulate_traces(journal, left, tokenizer)
         found = api_teachers.summarise_asking(journal, asked, failures)
-    return {
-        "traces": pd.concat([own, asked], ignore_index=True),
-        "teachers": pd.concat([summary, found], ignore_index=True),
-    }
+    traces = pd.concat([own, asked], ignore_index=True)
+    return {"traces": traces, "teachers": _add_qwen_tokens(pd.concat([summary, found], ignore_index=True), traces)}
+
+
+def _add_qwen_tokens(summary: pd.DataFrame, traces: pd.DataFrame) -> pd.DataFrame:
+    """With the mean length in the paper's unit, of a sample of each teacher's traces: those of the least hash."""
+    few = traces.sort_values("question_id").groupby("teacher").head(SAMPLE)
+    means = few.assign(tokens=few["thinking"].map(count_qwen_tokens)).groupby("teacher")["tokens"].mean()
+    return summary.assign(mean_qwen_tokens=summary["teacher"].map(means))
 
 
 def find_teacher(p: CollectParams) -> Teacher:
@@ -122,16 +129,18 @@ def grade_traces(
 ) -> pd.DataFrame:
     """The `trace_grades` table: every grader's own verdict on every attempt, one row a trace and grader.
 
-    Graders: exact (labels and integers), math (expressions), and judge (`p.judge`: what these leave open, and a sample
-    of the rest; it may spend what `spent` leaves of `p.max_usd`). Columns question_id teacher grader extracted correct
-    (null: undecided) how.
+    Graders: exact (labels and integers), math (expressions), published (verdicts that a set brings), and judge
+    (`p.judge`: what exact and math leave open, and a sample of the rest; it may spend what `spent` leaves of
+    `p.max_usd`). Columns question_id teacher grader extracted correct (null: undecided) how.
     """
     rows = join_attempts(traces, questions)
     graded = [rows.assign(grader="exact", how=""), _grade_expressions(rows)]
     table = pd.concat(graded, ignore_index=True)
+    judged = pd.DataFrame()
     if p.judge:
         best = table.sort_values("correct", na_position="first").drop_duplicates("id", keep="last")
-        table = pd.concat([table, _ask_judge(best, open_journal(), p, max_usd=p.max_usd - spent)], ignore_index=True)
+        judged = _ask_judge(best, open_journal(), p, max_usd=p.max_usd - spent)
+    table = pd.concat([table, _read_published(rows), judged], ignore_index=True)
     return table[GRADES].astype({"correct": "boolean", "extracted": "string"})
 
 
@@ -158,6 +167,17 @@ def _grade_expressions(rows: pd.DataFrame) -> pd.DataFrame:
     as_expressions = asked.assign(answer_type="expression", gold=asked["answer"])
     graded = math_grader.grade_table(as_expressions.drop(columns="correct"))
     return graded.assign(correct=graded["correct"].mask(graded["how"] == "no answer"))
+
+
+def _read_published(rows: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts that a published set brings (s1K-1.1, by Claude 3.7): with them a new judge can be calibrated."""
+    found = []
+    for row in rows.itertuples():
+        fields = json.loads(row.metadata)
+        verdict = fields.get("gemini_grade" if row.teacher.startswith("Gemini") else "deepseek_grade")
+        if verdict in ("Yes", "No"):
+            found.append({**row._asdict(), "grader": "published", "correct": verdict == "Yes", "how": "Claude 3.7"})
+    return pd.DataFrame(found, columns=[*rows.columns, "grader", "how"]).astype({"correct": "boolean"})
 
 
 def _ask_judge(table: pd.DataFrame, journal: Journal, p: CollectParams, *, max_usd: float) -> pd.DataFrame:

@@ -169,3 +169,13 @@ def test_two_graders_are_compared_where_both_decided():
     grades = pd.DataFrame(rows, columns=["question_id", "grader", "correct"]).assign(teacher="t")
     (row,) = collection.compare_verdicts(grades.astype({"correct": "boolean"})).to_dict("records")
     assert row == {"first": "x", "second": "y", "both": 2, "agree": 0.5, "only first": 0, "only second": 1}
+
+
+def test_verdicts_that_a_set_brings_stand_beside_ours(mirror, tokenizer):
+    p = choose(mirror, "s1K-1.1")
+    pool = collection.collect_pool(p)["questions"]
+    traces = collection.collect_traces(pool, tokenizer, None, p)["traces"]
+    grades = collection.grade_traces(traces, pool, None, p)
+    brought = grades[grades["grader"] == "published"]
+    assert len(brought) == len(traces) > 0
+    assert brought["correct"].all()  # "Yes" for DeepSeek's attempts; "No" for Gemini's, which aren't taken
