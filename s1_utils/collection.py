@@ -66,8 +66,9 @@ def compare_with_paper(found: pd.DataFrame) -> pd.DataFrame:
     """The paper's sixteen sources and those of this run: hub id, the paper's count, ours."""
     pool = [source for source in SOURCES if source.name not in PUBLISHED]
     paper = pd.DataFrame([{"source": source.name, "hub": source.hub_id, "paper": source.expected} for source in pool])
-    joined = paper.merge(found[["source", "kept"]], on="source", how="outer", sort=False)
-    total = {"source": "all", "paper": joined["paper"].sum(), "kept": joined["kept"].sum()}
+    others = found.loc[~found["source"].isin(paper["source"]), ["source", "kept"]]
+    joined = pd.concat([paper.merge(found[["source", "kept"]], on="source", how="left"), others.assign(hub="")])
+    total = {"source": "all", "hub": "", "paper": joined["paper"].sum(), "kept": joined["kept"].sum()}
     joined = pd.concat([joined, pd.DataFrame([total])], ignore_index=True)
     return joined.astype({"paper": "Int64", "kept": "Int64"}).set_index("source").rename(columns={"kept": "here"})
 
