@@ -25,7 +25,6 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, compress, count, islice
-from typing import Any
 
 import numpy as np
 
@@ -148,7 +147,7 @@ class Index:
         self._k = k
         self._probe: set[tuple[str, ...]] = set()
         self._grams: dict[tuple[str, ...], int] = {}
-        self._places: dict[int, Places] = {}  # by gram of words: item, word
+        self._places: list[Places | None] = []  # by gram of words: item, word
         self._windows: dict[bytes, int] = {}
         self._keys = array("Q")  # of two seeds in a row, or of one in a short item
         self._seeds = array("Q")  # where each is: item << 32 | byte
@@ -181,6 +180,7 @@ class Index:
         number = table.setdefault(gram, len(self.common_eval))
         if number == len(self.common_eval):
             self.common_eval.append(0)
+            self._places.append(None)
         if is_new and number not in seen:
             self.common_eval[number] += 1
         seen.add(number)
@@ -490,13 +490,13 @@ def _find_words(text: str, wanted: set[int]) -> dict[int, tuple[int, int]]:
     return {i: word.span() for i, word in enumerate(words) if i in wanted}
 
 
-def _put(table: dict[Any, Places], key: Any, number: int, place: int) -> None:
-    """Add a place to those of a key; most keys have one, which takes the least memory as a plain integer."""
-    packed, known = number << 32 | place, table.get(key)
+def _put(table: list[Places | None], gram: int, number: int, place: int) -> None:
+    """Add a place to those of a gram; most grams have one, which takes the least memory as a plain integer."""
+    packed, known = number << 32 | place, table[gram]
     if known is None:
-        table[key] = packed
+        table[gram] = packed
     elif isinstance(known, int):
-        table[key] = [known, packed]
+        table[gram] = [known, packed]
     else:
         known.append(packed)
 
