@@ -1,15 +1,15 @@
 """The pool of a study from its parameters: questions of any source, traces of any teacher, verdicts of all graders.
 
 Joins sources, teachers, graders and the judge for notebook 1; knows nothing about how each works. Whatever costs money
-is journalled, and bounded by `max_usd`.
+is bounded by `max_usd` and journalled in a folder of its own beside the stage's: rebuilding the stage, or asking about
+other questions, never pays twice.
 Source: s1 section 2.1 (deviation: exact rules and algebra grade first, a model only what they leave open).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from s1_utils.paper.table import PUBLISHED, SOURCES
 from s1_utils.params import CollectParams
 from s1_utils.puzzles import read_options
 from s1_utils.qwen_tokens import count_qwen_tokens
-from s1_utils.store import Journal
+from s1_utils.store import Journal, hash_json
 
 TEACHERS = {teacher.name: teacher for teacher in (GEMINI, DEEPSEEK_R1, CLAUDE)}
 CALIBRATION = 200  # decided attempts that the judge sees as well
 SAMPLE = 1000  # traces of each teacher that are counted in the paper's unit
 HANDFUL = 20  # attempts up to which the judge is asked at once, without a batch and its discount
+FREE = {"usd_per_million_input": 0.0, "usd_per_million_output": 0.0}
 GRADES = "question_id teacher grader extracted correct how".split()
 
 
@@ -77,11 +78,12 @@ def compare_with_paper(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def collect_traces(
-    questions: pd.DataFrame, tokenizer: Any, open_journal: Callable[[], Journal], p: CollectParams
+    questions: pd.DataFrame, tokenizer: Any, p: CollectParams, *, asked_folder: Path
 ) -> dict[str, pd.DataFrame]:
     """The `traces` and a summary of the `teachers`: the solver's and the sources' own, then those of `p.teacher`.
 
-    The teacher is asked about training questions without a trace. Raises StudyError before `p.max_usd` is exceeded.
+    The teacher is asked about training questions without a trace; `asked_folder` keeps what it said. Raises StudyError
+    before `p.max_usd` is exceeded, by all that was asked there.
     """
     habits = {"give_up": p.give_up, "slip": p.slip, "check": p.check}
     own = teachers.collect_traces(questions, tokenizer, seed=p.seed, **habits)
@@ -92,8 +94,9 @@ def collect_traces(
     if not p.teacher:
         return {"traces": own, "teachers": _add_qwen_tokens(summary, own)}
     left = questions[(questions["split"] == "train") & ~questions["question_id"].isin(own["question_id"])]
-    with open_journal() as journal:
-        api_teachers.ask_teachers(left, find_teacher(p), journal, max_usd=p.max_usd, seed=p.seed)
+    teacher = find_teacher(p)
+    with _open_journal(asked_folder, teacher.name, replace(teacher, **FREE)) as journal:
+        api_teachers.ask_teachers(left, teacher, journal, max_usd=p.max_usd, seed=p.seed)
         asked, failures = api_teachers.tabulate_traces(journal, left, tokenizer)
         found = api_teachers.summarise_asking(journal, asked, failures)
     traces = pd.concat([own, asked], ignore_index=True)
@@ -107,11 +110,19 @@ def _add_qwen_tokens(summary: pd.DataFrame, traces: pd.DataFrame) -> pd.DataFram
     return summary.assign(mean_qwen_tokens=summary["teacher"].map(means))
 
 
+def _open_journal(folder: Path, name: str, settings: Any) -> Journal:
+    """The journal of everything that was asked with these settings, of which none is a price or a key."""
+    key = hash_json(asdict(settings))[:16]
+    return Journal(folder / f"{name}-{key}.jsonl", key)
+
+
 def find_teacher(p: CollectParams) -> Teacher:
-    """The teacher that the parameters name, with its model and prices."""
+    """The teacher that the parameters name, with its model and prices. Raises StudyError if they aren't given."""
     known = TEACHERS.get(p.teacher)
     if known is None and not p.teacher.startswith(("http://", "https://")):
         raise StudyError(f"No teacher {p.teacher!r}: name one of {', '.join(TEACHERS)}, or give a server's URL.")
+    if known and not all(p.teacher_usd):
+        raise StudyError(f"{p.teacher} isn't free: set teacher_usd to its provider's prices per million tokens.")
     teacher = known or replace(OWN_SERVER, base_url=p.teacher)
     prices = {"usd_per_million_input": p.teacher_usd[0], "usd_per_million_output": p.teacher_usd[1]}
     return replace(teacher, model=p.teacher_model or teacher.model, **prices)
@@ -123,9 +134,9 @@ def find_teacher(p: CollectParams) -> Teacher:
 def grade_traces(
     traces: pd.DataFrame,
     questions: pd.DataFrame,
-    open_journal: Callable[[], Journal],
     p: CollectParams,
     *,
+    asked_folder: Path,
     spent: float = 0.0,
 ) -> pd.DataFrame:
     """The `trace_grades` table: every grader's own verdict on every attempt, one row a trace and grader.
@@ -140,7 +151,7 @@ def grade_traces(
     judged = pd.DataFrame()
     if p.judge:
         best = table.sort_values("correct", na_position="first").drop_duplicates("id", keep="last")
-        judged = _ask_judge(best, open_journal(), p, max_usd=p.max_usd - spent)
+        judged = _ask_judge(best, p, asked_folder, max_usd=p.max_usd - spent)
     table = pd.concat([table, _read_published(rows), judged], ignore_index=True)
     return table[GRADES].astype({"correct": "boolean", "extracted": "string"})
 
@@ -181,7 +192,9 @@ def _read_published(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*rows.columns, "grader", "how"]).astype({"correct": "boolean"})
 
 
-def _ask_judge(table: pd.DataFrame, journal: Journal, p: CollectParams, *, max_usd: float) -> pd.DataFrame:
+def _ask_judge(table: pd.DataFrame, p: CollectParams, asked_folder: Path, *, max_usd: float) -> pd.DataFrame:
+    if not all(p.judge_usd):
+        raise StudyError(f"{p.judge} isn't free: set judge_usd to its provider's prices per million tokens.")
     chosen = judge.select_undecided(table, sample=CALIBRATION, seed=p.seed)
     read, write = p.judge_usd
     settings = ClaudeSettings(
@@ -190,7 +203,7 @@ def _ask_judge(table: pd.DataFrame, journal: Journal, p: CollectParams, *, max_u
         usd_per_million_cache_write=1.25 * read, usd_per_million_cache_read=0.1 * read,
         mode="direct" if len(chosen) <= HANDFUL else "batch",
     )  # fmt: skip
-    with journal:
+    with Journal(asked_folder / "judge.jsonl", "judge") as journal:  # its records name the settings they belong to
         replies = ask_claude(judge.make_grade_asks(chosen), journal, settings=settings)
     verdicts = judge.read_grades(replies).merge(chosen[["id", "question_id", "teacher", "extracted"]], on="id")
     how = verdicts["failure"].where(verdicts["failure"] != "", verdicts["reason"])

@@ -11,7 +11,6 @@ import teacher_server
 from s1_utils import collection, models, params
 from s1_utils.errors import StudyError
 from s1_utils.paper.sources import require_complete
-from s1_utils.store import Journal
 
 SMALL = {"questions_per_family": 4, "dev_questions": 4, "test_questions": 4, "seed": 0}
 
@@ -30,8 +29,8 @@ def choose(mirror, *sources, **changes):
     return params.CollectParams(**{**SMALL, "sources": list(sources), "mirror": str(mirror), **changes})
 
 
-def trace(pool, tokenizer, p, journal=None):
-    return collection.collect_traces(pool["questions"], tokenizer, lambda: journal, p)
+def trace(pool, tokenizer, p, folder=None):
+    return collection.collect_traces(pool["questions"], tokenizer, p, asked_folder=folder)
 
 
 # ------------------------------------------------------------------ sources
@@ -94,13 +93,31 @@ def test_traces_that_a_published_set_brings_are_taken_without_asking_anybody(mir
 
 
 def test_a_teacher_is_asked_about_the_questions_that_bring_no_trace(mirror, tokenizer, tmp_path):
-    with teacher_server.serve() as (_, url), Journal(tmp_path / "teacher.jsonl", "k") as journal:
+    with teacher_server.serve() as (_, url):
         p = choose(mirror, "puzzles", "MATH", teacher=url, teacher_model="m")
         pool = collection.collect_pool(p)
-        made = trace(pool, tokenizer, p, journal)
+        made = trace(pool, tokenizer, p, tmp_path)
     asked = set(made["traces"].loc[made["traces"]["teacher"] == "own-server", "question_id"])
     assert asked == set(pool["questions"].loc[pool["questions"]["source"] == "MATH", "question_id"])
     assert made["teachers"].set_index("teacher").loc["own-server", "traces"] == len(asked)
+
+
+def test_what_a_teacher_said_is_not_asked_again_for_another_pool_or_price(mirror, tokenizer, tmp_path):
+    with teacher_server.serve() as (server, url):
+        for sources, price in ((["MATH"], 0.0), (["MATH", "OmniMath"], 0.001)):
+            p = choose(mirror, *sources, teacher=url, teacher_model="m", teacher_usd=[price, price], max_usd=9.0)
+            pool = collection.collect_pool(p)
+            trace(pool, tokenizer, p, tmp_path)
+        assert len(server.asked) == len(pool["questions"])
+
+
+@pytest.mark.parametrize("prices", [[0.0, 0.0], [0.0, 2.0], [1.0, 0.0]])
+def test_a_provider_without_prices_is_not_taken_for_free(mirror, tmp_path, prices):
+    with pytest.raises(StudyError, match="gemini isn't free: set teacher_usd"):
+        collection.find_teacher(choose(mirror, "puzzles", teacher="gemini", teacher_model="m", teacher_usd=prices))
+    p = choose(mirror, "puzzles", judge="some-model", judge_usd=prices, max_usd=5.0)
+    with pytest.raises(StudyError, match="some-model isn't free: set judge_usd"):
+        collection.grade_traces(*ATTEMPTS, p, asked_folder=tmp_path)
 
 
 def test_an_unknown_teacher_is_refused_with_those_there_are(mirror):
@@ -140,7 +157,9 @@ ATTEMPTS = make_attempts(
 
 
 def test_each_grader_gives_its_own_verdict_and_leaves_the_rest_open(mirror):
-    grades = collection.grade_traces(*ATTEMPTS, None, choose(mirror, "puzzles")).set_index(["grader", "question_id"])
+    grades = collection.grade_traces(*ATTEMPTS, choose(mirror, "puzzles"), asked_folder=None).set_index(
+        ["grader", "question_id"]
+    )
     verdicts = grades["correct"]
     assert verdicts["exact"].tolist() == [True, False, pd.NA, pd.NA]
     assert verdicts["math"].to_dict() == {"q1": False, "q2": True}
@@ -151,8 +170,7 @@ def test_the_judge_sees_what_the_others_leave_open_and_a_sample_of_the_rest(mirr
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
         monkeypatch.setenv("ANTHROPIC_API_KEY", "key-for-tests")
         p = choose(mirror, "puzzles", judge="some-model", judge_usd=[3.0, 15.0], max_usd=5.0)
-        journal = Journal(tmp_path / "judge.jsonl", "k")
-        grades = collection.grade_traces(*ATTEMPTS, lambda: journal, p, spent=1.0)
+        grades = collection.grade_traces(*ATTEMPTS, p, asked_folder=tmp_path, spent=1.0)
     judged = grades[grades["grader"] == "judge"].set_index("question_id")
     assert sorted(judged.index) == ["q0", "q1", "q2", "q3"]
 
@@ -161,7 +179,7 @@ def test_the_judge_may_not_spend_what_the_teacher_has_spent(mirror, tmp_path, mo
     monkeypatch.setenv("ANTHROPIC_API_KEY", "key-for-tests")
     p = choose(mirror, "puzzles", judge="some-model", judge_usd=[3.0, 15.0], max_usd=5.0)
     with pytest.raises(StudyError, match="max_usd"):
-        collection.grade_traces(*ATTEMPTS, lambda: Journal(tmp_path / "judge.jsonl", "k"), p, spent=5.0)
+        collection.grade_traces(*ATTEMPTS, p, asked_folder=tmp_path, spent=5.0)
 
 
 def test_two_graders_are_compared_where_both_decided():
@@ -174,8 +192,8 @@ def test_two_graders_are_compared_where_both_decided():
 def test_verdicts_that_a_set_brings_stand_beside_ours(mirror, tokenizer):
     p = choose(mirror, "s1K-1.1")
     pool = collection.collect_pool(p)["questions"]
-    traces = collection.collect_traces(pool, tokenizer, None, p)["traces"]
-    grades = collection.grade_traces(traces, pool, None, p)
+    traces = collection.collect_traces(pool, tokenizer, p, asked_folder=None)["traces"]
+    grades = collection.grade_traces(traces, pool, p, asked_folder=None)
     brought = grades[grades["grader"] == "published"]
     assert len(brought) == len(traces) > 0
     assert brought["correct"].all()  # "Yes" for DeepSeek's attempts; "No" for Gemini's, which aren't taken
