@@ -25,6 +25,7 @@ from s1_utils.paper.table import PUBLISHED, SOURCES
 from s1_utils.params import CollectParams
 from s1_utils.puzzles import read_options
 from s1_utils.qwen_tokens import count_qwen_tokens
+from s1_utils.scaling import Interval
 from s1_utils.store import Journal, hash_json
 
 TEACHERS = {teacher.name: teacher for teacher in (GEMINI, DEEPSEEK_R1, CLAUDE)}
@@ -193,6 +194,8 @@ def _read_published(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ask_judge(table: pd.DataFrame, p: CollectParams, asked_folder: Path, *, max_usd: float) -> pd.DataFrame:
+    if p.judge in judge.SUCCESSORS:
+        raise StudyError(f"{p.judge} is retired: set judge to its successor, such as {judge.SUCCESSORS[p.judge]}.")
     if not all(p.judge_usd):
         raise StudyError(f"{p.judge} isn't free: set judge_usd to its provider's prices per million tokens.")
     chosen = judge.select_undecided(table, sample=CALIBRATION, seed=p.seed)
@@ -211,18 +214,25 @@ def _ask_judge(table: pd.DataFrame, p: CollectParams, asked_folder: Path, *, max
 
 
 def compare_verdicts(grades: pd.DataFrame) -> pd.DataFrame:
-    """For every two graders: attempts that both decided, the share on which they agree, and what only one decided."""
+    """For every two graders: attempts that both decided, how far they agree (share with its 95 % interval, Cohen's
+    kappa), and what only one decided. A judge beside published verdicts is thereby calibrated.
+    """
     wide = grades.pivot_table(index=["question_id", "teacher"], columns="grader", values="correct", aggfunc="first")
     names, rows = list(wide), []
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             both = wide[[first, second]].dropna()
+            found = judge.compare_graders(both, first=first, second=second) if len(both) else None
+            share, kappa = (found.share, found.kappa.value) if found else (Interval(*[float("nan")] * 3), float("nan"))
             rows.append(
                 {
                     "first": first,
                     "second": second,
                     "both": len(both),
-                    "agree": (both[first] == both[second]).mean() if len(both) else float("nan"),
+                    "agree": share.value,
+                    "low": share.low,
+                    "high": share.high,
+                    "kappa": kappa,
                     "only first": int((wide[first].notna() & wide[second].isna()).sum()),
                     "only second": int((wide[second].notna() & wide[first].isna()).sum()),
                 }

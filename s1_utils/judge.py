@@ -28,7 +28,7 @@ from s1_utils.store import require_columns
 LONGEST_SECTION = {"Problem": 20_000, "Attempt": 40_000, "Correct answer": 20_000}  # characters; the middle is cut
 
 # What may stand in for models that can no longer be asked. Defaults of parameters, not claims that they are equal:
-# `calibrate` measures that. Providers retire these too, so check their lists before a run.
+# the agreement with published verdicts measures that. Providers retire these too, so check their lists before a run.
 SUCCESSORS = {
     "claude-3-5-sonnet-20241022": "claude-sonnet-5-5",
     "claude-3-7-sonnet-20250219": "claude-sonnet-5-5",
@@ -216,11 +216,6 @@ def compare_graders(
         counts=dict(zip(cells, counts.tolist(), strict=True)),
         disagreements=both[a != b],
     )
-
-
-def calibrate(rows: pd.DataFrame, *, old: str = "published", new: str = "judged") -> Agreement:
-    """The agreement of a published judge with the one that stands in for it, on the same attempts."""
-    return compare_graders(rows, first=old, second=new)
 
 
 def _measure_share(counts_4: np.ndarray) -> np.ndarray:

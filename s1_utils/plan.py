@@ -211,15 +211,15 @@ def price(tokens: tuple[float, float], usd_per_million: list[float]) -> float:
 def print_plan(profile: str) -> None:
     """The plan as text, with what it rests on and whether it exceeds the most that may be spent."""
     stated, table = read_plan(profile), plan_profile(profile)
+    hours = float(table["device_hours"].iloc[-1]) / stated.devices
+    asked = float(table.loc[table["device_hours"] == 0, "usd"].sum())
     table["usd"] += table["device_hours"] * stated.device_usd_per_hour
     columns = {"requests": 0, "tokens_in": 0, "tokens_out": 0, "usd": 2, "device_hours": 1, "disk_gb": 1}
     for name, digits in columns.items():
         table[name] = [f"{value:,.{digits}f}" if value else "" for value in table[name]]
     print(table.rename(columns={"device_hours": f"{stated.device}-hours"}).to_string(index=False))
-    hours = float(plan_profile(profile)["device_hours"].iloc[-1]) / stated.devices
     print(f"\n{hours:,.1f} hours on {stated.devices} x {stated.device}, as stated in params/{profile}/plan.yaml.")
     collect = params.load_profile(params.CollectParams, profile)
-    asked = float(plan_profile(profile).query("device_hours == 0")["usd"].sum())
     if asked > collect.max_usd:
         print(
             f"Teacher and judge cost {asked:,.2f} USD, max_usd of 01_collect is {collect.max_usd:,.2f}: it would stop."

@@ -186,7 +186,15 @@ def test_two_graders_are_compared_where_both_decided():
     rows = [("a", "x", True), ("a", "y", True), ("b", "x", True), ("b", "y", False), ("c", "x", None), ("c", "y", True)]
     grades = pd.DataFrame(rows, columns=["question_id", "grader", "correct"]).assign(teacher="t")
     (row,) = collection.compare_verdicts(grades.astype({"correct": "boolean"})).to_dict("records")
-    assert row == {"first": "x", "second": "y", "both": 2, "agree": 0.5, "only first": 0, "only second": 1}
+    assert (row["first"], row["second"], row["both"], row["agree"]) == ("x", "y", 2, 0.5)
+    assert row["low"] <= 0.5 <= row["high"]
+    assert (row["only first"], row["only second"]) == (0, 1)
+
+
+def test_a_retired_judge_is_refused_with_its_successor(mirror, tmp_path):
+    p = choose(mirror, "puzzles", judge="claude-3-5-sonnet-20241022", judge_usd=[3.0, 15.0], max_usd=5.0)
+    with pytest.raises(StudyError, match=r"is retired: set judge to its successor, such as claude-"):
+        collection.grade_traces(*ATTEMPTS, p, asked_folder=tmp_path)
 
 
 def test_verdicts_that_a_set_brings_stand_beside_ours(mirror, tokenizer):

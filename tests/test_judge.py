@@ -18,7 +18,6 @@ from s1_utils.judge import (
     GRADE_SCHEMA,
     LONGEST_SECTION,
     SUCCESSORS,
-    calibrate,
     compare_graders,
     make_grade_asks,
     make_label_asks,
@@ -273,7 +272,7 @@ def test_nothing_in_common_is_an_error_that_says_what_to_do():
 
 def test_a_published_judge_is_compared_with_its_successor():
     rows = make_verdicts(20, 5, 10, 15).rename(columns={"correct": "published"})
-    assert calibrate(rows).kappa.value == pytest.approx(0.4)
+    assert compare_graders(rows, first="published").kappa.value == pytest.approx(0.4)
 
 
 def test_every_retired_model_has_a_successor():
