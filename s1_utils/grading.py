@@ -24,7 +24,7 @@ def extract_answer(text: str, answer_type: str = "choice", options: Sequence[str
     text answers an integer question, and a text of one to three words a choice. An expression is first of all what the
     last closed \\boxed{} or \\fbox{} holds.
     """
-    if answer_type == "expression" and (boxed := _find_boxed(text)):
+    if answer_type == "expression" and (boxed := find_boxed(text)):
         return boxed
     matches = list(_MARKED.finditer(text))
     if not matches and answer_type == "integer":
@@ -39,7 +39,7 @@ def extract_answer(text: str, answer_type: str = "choice", options: Sequence[str
     return line.rstrip(" .*$").lstrip(" *$") or None
 
 
-def _find_boxed(text: str) -> str | None:
+def find_boxed(text: str) -> str | None:
     """What the last closed box that isn't empty holds, by counting braces that aren't escaped; None without one."""
     for start in reversed([match.end() for match in _BOX.finditer(text)][-MOST_BOXES:]):
         depth = 1

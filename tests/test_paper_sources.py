@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from s1_utils import sources, teachers
 from s1_utils.errors import StudyError
-from s1_utils.grading import extract_answer, grade_answer
-from s1_utils.paper.answers import Gold, find_boxed, find_gold, name_gold, write_text
+from s1_utils.grading import extract_answer, find_boxed, grade_answer
+from s1_utils.paper.answers import Gold, find_gold, name_gold, write_text
 from s1_utils.paper.hub_rows import BadRow
 from s1_utils.paper.rows import Context, Question, parse_repr, write_metadata
 from s1_utils.paper.sources import collect_paper_sources, draw_spread, read_question, require_complete

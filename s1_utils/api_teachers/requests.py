@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from functools import partial
 from typing import Any, Literal
 
 from s1_utils.api_teachers.replies import FIELDS, FailedTry, Reply, ReplyReader
-from s1_utils.engines.openai import read_delay
 from s1_utils.errors import StudyError
+from s1_utils.retry_after import read_delay
 
 REPLY_BYTES, BYTES_PER_TOKEN = 2**20, 2048  # the longest reply that is read
 REFUSAL_BYTES, REFUSAL_LETTERS = 2**12, 300  # of what a server says when it refuses
@@ -191,7 +192,9 @@ async def _refuse(teacher: Teacher, key: str, reply: Any) -> None:
                 break
     text = mask_key(said.decode("utf-8", "replace"), key)
     if status in (408, 425, 429) or status >= 500:
-        raise FailedTry(f"status {status}", text, free=True, delay=read_delay(reply.headers.get("retry-after")))
+        raise FailedTry(
+            f"status {status}", text, free=True, delay=read_delay(reply.headers.get("retry-after"), time.time())
+        )
     if status in (401, 402, 403, 404) or "api key" in text.lower():  # Gemini's status for a wrong key is 400
         raise StudyError(
             f"{teacher.name} refuses every request (status {status}: {text}): {_advise(status, teacher)}, then run "

@@ -28,8 +28,8 @@ from s1_utils.claude.calls import (
     call_patiently,
     explain_status,
     find_backoff,
+    find_delay,
     may_pass,
-    read_delay,
     read_json,
     wait,
 )
@@ -139,7 +139,7 @@ def _judge_failure(run: Run, nonce: str, failure: Exception) -> None:
     if run.failed == POSTS:
         raise StudyError(f"Posting a batch to Claude's API failed {POSTS} times in a row ({reason}). {HOW_TO_GO_ON}")
     print(f"Claude: a batch wasn't taken, or its reply was lost ({reason}).", flush=True)
-    wait(run.session, max(find_backoff(run.session, run.failed), read_delay(refusal) if refusal else 0.0))
+    wait(run.session, max(find_backoff(run.session, run.failed), find_delay(refusal) if refusal else 0.0))
 
 
 def _abandon(run: Run, nonce: str, reason: str, *, in_doubt: bool) -> None:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from s1_utils.claude.messages import ClaudeSettings, find_error_type
 from s1_utils.errors import StudyError
+from s1_utils.retry_after import read_delay
 
 T = TypeVar("T")
 KEY = "ANTHROPIC_API_KEY"
@@ -91,7 +92,7 @@ def call_patiently(session: Session, call: Callable[[], T], *, what: str, tries:
         try:
             return call()
         except anthropic.APIStatusError as error:
-            given_up, delay = explain_status(error, what=what), read_delay(error)
+            given_up, delay = explain_status(error, what=what), find_delay(error)
         except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
             given_up = CallError(_explain_failures(tries, what, type(error.__cause__ or error).__name__))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -117,12 +118,9 @@ def may_pass(status: int) -> bool:
     return status in (408, 409, 425, 429) or status >= 500
 
 
-def read_delay(error: Any) -> float:
-    """Seconds of an APIStatusError's Retry-After header, at most LONGEST_DELAY; 0 without one (or with a date)."""
-    try:
-        return min(max(float(error.response.headers.get("retry-after", 0)), 0.0), LONGEST_DELAY)
-    except ValueError:
-        return 0.0
+def find_delay(error: Any) -> float:
+    """Seconds of an APIStatusError's Retry-After header, at most LONGEST_DELAY; 0 without one."""
+    return min(read_delay(error.response.headers.get("retry-after"), time.time()), LONGEST_DELAY)
 
 
 def explain_status(error: Any, *, what: str) -> CallError:

@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from s1_utils.crawl.request import AGENT, LONGEST_URL, Failed, Manners, Reply, clean_url, get, read_delay
+from s1_utils.crawl.request import AGENT, LONGEST_URL, Failed, Manners, Reply, clean_url, get
 from s1_utils.crawl.robots import Rules, is_allowed, read_rules
+from s1_utils.retry_after import read_delay
 from s1_utils.store import write_atomically, write_json
 
 ROBOTS_SIZE = 512 * 1024  # bytes; RFC 9309 asks for 500 KiB at least

@@ -1,7 +1,7 @@
 """One bounded GET, and how politely it is to be made.
 
 Knows addresses, headers, sizes and times of one request; knows nothing about retries, robots.txt or what is kept.
-Source: RFC 9110 (Retry-After, redirects); the paper crawled two of its sources and doesn't say how (section 2.1).
+Source: RFC 9110 (redirects); the paper crawled two of its sources and doesn't say how (section 2.1).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from s1_utils.errors import StudyError
@@ -78,18 +77,6 @@ def clean_url(url: str, base: str = "") -> str:
     if len(cleaned) > LONGEST_URL:
         raise ValueError(f"an address of {len(cleaned)} characters")
     return cleaned
-
-
-def read_delay(text: str | None, now: float) -> float:
-    """Seconds of a Retry-After header, a whole number or a date; 0 if it is neither. `now`: seconds of the epoch."""
-    if text is None:
-        return 0.0
-    if re.fullmatch(r"\s*[0-9]{1,9}\s*", text):
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
 
 
 def get(url: str, manners: Manners, size: int) -> Reply:

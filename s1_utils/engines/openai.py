@@ -15,12 +15,12 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from s1_utils.engines import Row
 from s1_utils.engines.rounds import LoopThread, Request, Sampled, derive_draw, run_rows
 from s1_utils.errors import StudyError
+from s1_utils.retry_after import read_delay
 
 CHUNK = 64  # ids that arrive together where none of them can make us give the request up
 LONGEST_BACKOFF, LONGEST_DELAY = 30.0, 300.0  # seconds; the second whatever Retry-After asks for
@@ -29,7 +29,7 @@ LONGEST_BACKOFF, LONGEST_DELAY = 30.0, 300.0  # seconds; the second whatever Ret
 class _Broken(Exception):
     """A try that failed and may be repeated, after `delay` seconds if the server said so."""
 
-    def __init__(self, reason: str, delay: float | None = None) -> None:
+    def __init__(self, reason: str, delay: float = 0.0) -> None:
         super().__init__(reason)
         self.delay = delay
 
@@ -137,7 +137,7 @@ class OpenAIEngine:
                 "written to the journal is kept."
             ) from broken
         delay = min(self.backoff * 2 ** (failures - 1), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)
-        await asyncio.sleep(min(max(delay, broken.delay or 0.0), LONGEST_DELAY))
+        await asyncio.sleep(min(max(delay, broken.delay), LONGEST_DELAY))
 
     async def _stream(self, client: Any, request: Request) -> AsyncGenerator[Sampled, None]:
         """The ids of one reply as they come. Raises _Broken if it ends early."""
@@ -180,7 +180,7 @@ class OpenAIEngine:
     async def _refuse(self, reply: Any) -> None:
         status = reply.status_code
         if status in (408, 425, 429) or status >= 500:
-            raise _Broken(f"status {status}", read_delay(reply.headers.get("retry-after")))
+            raise _Broken(f"status {status}", read_delay(reply.headers.get("retry-after"), time.time()))
         if status in (401, 403):
             raise StudyError(f"{self.url} refuses the key (status {status}): set {self.key_variable} to a valid one.")
         text = b""
@@ -262,17 +262,3 @@ def _read_likely(choice: dict[str, Any], ids: Sequence[int]) -> list[dict[int, f
             "The server returned no log-probabilities by token id: soft budgets need them (vLLM has them)."
         )
     return likely
-
-
-def read_delay(text: str | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date."""
-    if text is None:
-        return None
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s1_utils.grading import LONGEST_ANSWER
+from s1_utils.grading import LONGEST_ANSWER, find_boxed
 
 LETTERS = ("A", "B", "C", "D")
 _INTEGER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)")
@@ -43,19 +43,6 @@ def write_text(value: Any) -> str | None:
 def write_first(value: Any) -> str | None:
     """The text of a value, or of the first item of a list."""
     return write_text((value[0] if value else None) if isinstance(value, list) else value)
-
-
-def find_boxed(text: str) -> str | None:
-    r"""What the last \boxed{…} or \fbox{…} holds, by matching braces; None if there is none or it isn't closed."""
-    start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
-    if start < 0:
-        return None
-    depth, begin = 0, text.index("{", start) + 1
-    for match in re.finditer(r"\\[\s\S]|[{}]", text[begin - 1 :]):
-        depth += {"{": 1, "}": -1}.get(match[0], 0)
-        if not depth:
-            return text[begin : begin - 1 + match.start()].strip() or None
-    return None
 
 
 def name_gold(answer: str | None) -> Gold:
