@@ -9,7 +9,8 @@ Source: s1 section 2.1 (deviation: exact rules and algebra grade first, a model 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 
 from s1_utils import api_teachers, judge, math_grader, sources, teachers
 from s1_utils.api_teachers.requests import CLAUDE, DEEPSEEK_R1, GEMINI, OWN_SERVER, Teacher
-from s1_utils.claude import ClaudeSettings, ask_claude
+from s1_utils.claude import Ask, ClaudeSettings, Reply, ask_claude
 from s1_utils.errors import StudyError
 from s1_utils.grading import extract_answer, grade_answer
 from s1_utils.paper.sources import Collected, collect_paper_sources
@@ -34,6 +35,19 @@ SAMPLE = 1000  # traces of each teacher that are counted in the paper's unit
 HANDFUL = 20  # attempts up to which the judge is asked at once, without a batch and its discount
 FREE = {"usd_per_million_input": 0.0, "usd_per_million_output": 0.0}
 GRADES = "question_id teacher grader extracted correct how".split()
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Claude as a judge. `usd`: prices per million tokens, in and out; `folder`: of its journal.
+
+    `max_usd`: for all that is asked there with one rubric.
+    """
+
+    model: str
+    usd: Sequence[float]
+    max_usd: float
+    folder: Path
 
 
 def collect_pool(p: CollectParams) -> dict[str, pd.DataFrame]:
@@ -96,7 +110,7 @@ def collect_traces(
         return {"traces": own, "teachers": _add_qwen_tokens(summary, own)}
     left = questions[(questions["split"] == "train") & ~questions["question_id"].isin(own["question_id"])]
     teacher = find_teacher(p)
-    with _open_journal(asked_folder, teacher.name, replace(teacher, **FREE)) as journal:
+    with open_journal(asked_folder, teacher.name, replace(teacher, **FREE)) as journal:
         api_teachers.ask_teachers(left, teacher, journal, max_usd=p.max_usd, seed=p.seed)
         asked, failures = api_teachers.tabulate_traces(journal, left, tokenizer)
         found = api_teachers.summarise_asking(journal, asked, failures)
@@ -111,7 +125,7 @@ def _add_qwen_tokens(summary: pd.DataFrame, traces: pd.DataFrame) -> pd.DataFram
     return summary.assign(mean_qwen_tokens=summary["teacher"].map(means))
 
 
-def _open_journal(folder: Path, name: str, settings: Any) -> Journal:
+def open_journal(folder: Path, name: str, settings: Any) -> Journal:
     """The journal of everything that was asked with these settings, of which none is a price or a key."""
     key = hash_json(asdict(settings))[:16]
     return Journal(folder / f"{name}-{key}.jsonl", key)
@@ -194,23 +208,61 @@ def _read_published(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ask_judge(table: pd.DataFrame, p: CollectParams, asked_folder: Path, *, max_usd: float) -> pd.DataFrame:
-    if p.judge in judge.SUCCESSORS:
-        raise StudyError(f"{p.judge} is retired: set judge to its successor, such as {judge.SUCCESSORS[p.judge]}.")
-    if not all(p.judge_usd):
-        raise StudyError(f"{p.judge} isn't free: set judge_usd to its provider's prices per million tokens.")
     chosen = judge.select_undecided(table, sample=CALIBRATION, seed=p.seed)
-    read, write = p.judge_usd
-    settings = ClaudeSettings(
-        model=p.judge, system=judge.GRADE_RUBRIC, schema=judge.GRADE_SCHEMA, max_usd=max_usd,
-        usd_per_million_input=read, usd_per_million_output=write,
-        usd_per_million_cache_write=1.25 * read, usd_per_million_cache_read=0.1 * read,
-        mode="direct" if len(chosen) <= HANDFUL else "batch",
-    )  # fmt: skip
-    with Journal(asked_folder / "judge.jsonl", "judge") as journal:  # its records name the settings they belong to
-        replies = ask_claude(judge.make_grade_asks(chosen), journal, settings=settings)
+    asked = Judge(p.judge, p.judge_usd, max_usd, asked_folder)
+    asks = judge.make_grade_asks(chosen)
+    replies = ask_judge(asks, asked, system=judge.GRADE_RUBRIC, schema=judge.GRADE_SCHEMA)
     verdicts = judge.read_grades(replies).merge(chosen[["id", "question_id", "teacher", "extracted"]], on="id")
     how = verdicts["failure"].where(verdicts["failure"] != "", verdicts["reason"])
     return verdicts.assign(grader="judge", correct=verdicts["judged"], how=how)
+
+
+def ask_judge(asks: Sequence[Ask], asked: Judge, *, system: str, schema: dict[str, Any]) -> dict[str, Reply]:
+    """The judge's reply to every ask, by its id; a handful is asked at once, more in batches.
+
+    Raises StudyError for a retired model, without prices, and as `claude.ask_claude` does.
+    """
+    if asked.model in judge.SUCCESSORS:
+        successor = judge.SUCCESSORS[asked.model]
+        raise StudyError(f"{asked.model} is retired: set judge to its successor, such as {successor}.")
+    if not all(asked.usd):
+        raise StudyError(f"{asked.model} isn't free: set judge_usd to its provider's prices per million tokens.")
+    read, write = asked.usd
+    settings = ClaudeSettings(
+        model=asked.model, system=system, schema=schema, max_usd=asked.max_usd,
+        usd_per_million_input=read, usd_per_million_output=write,
+        usd_per_million_cache_write=1.25 * read, usd_per_million_cache_read=0.1 * read,
+        mode="direct" if len(asks) <= HANDFUL else "batch",
+    )  # fmt: skip
+    with Journal(asked.folder / "judge.jsonl", "judge") as journal:  # its records name the settings they belong to
+        return ask_claude(asks, journal, settings=settings)
+
+
+def grade_attempts(
+    asked: pd.DataFrame, questions: pd.DataFrame, p: Any, *, asked_folder: Path, spent: float = 0.0
+) -> pd.DataFrame:
+    """Solvers' replies (question_id solver answer finish …, of `solver_models`) with extracted, correct and grader.
+
+    `questions`: question_id question solution answer answer_type metadata; `p`: judge, judge_usd, max_usd, seed. A
+    right verdict of exact rules or algebra counts, then a wrong one, then the judge's. correct is boolean, null where
+    there is no reply or nobody could decide. Grader "no answer": a reply that was cut, or is empty, is wrong if nobody
+    finds an answer in it. Deviation: the paper asks Claude 3.5, shown the gold answer, about all of them.
+    """
+    keys = ["question_id", "solver"]
+    replies = asked[asked["answer"].notna()].rename(columns={"solver": "teacher", "answer": "attempt"})
+    grades = grade_traces(replies, questions, p, asked_folder=asked_folder, spent=spent)
+    grades = grades.rename(columns={"teacher": "solver"}).astype(asked[keys].dtypes.to_dict())
+    extracted = grades.loc[grades["grader"] == "exact", [*keys, "extracted"]]
+    own = grades[grades["grader"].isin(["exact", "math", "judge"]) & grades["correct"].notna()]  # not a set's own
+    ranked = own.assign(late=own["grader"] == "judge").sort_values(["late", "correct"], ascending=[True, False])
+    decided = ranked.drop_duplicates(keys)[[*keys, "correct", "grader"]]
+    graded = asked.merge(extracted, on=keys, how="left").merge(decided, on=keys, how="left")
+    graded = graded.astype({"extracted": "string", "correct": "boolean", "grader": "string"})
+    has_gold = graded["question_id"].isin(questions.dropna(subset=["answer", "solution"], how="all")["question_id"])
+    is_silent = (graded["finish"] == "length") | (graded["answer"].str.strip() == "")
+    is_lost = is_silent.fillna(False) & has_gold & graded["extracted"].isna() & graded["correct"].isna()
+    graded["grader"] = graded["grader"].mask(is_lost, "no answer")
+    return graded.assign(correct=graded["correct"].mask(is_lost, False))
 
 
 def compare_verdicts(grades: pd.DataFrame) -> pd.DataFrame:

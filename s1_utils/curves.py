@@ -1,6 +1,6 @@
 """From tables of generations and grades to tidy curves with intervals.
 
-Knows the columns of the study's tables and the statistics of `scaling`; knows no plots and no engines.
+Knows the columns of the study's tables and the statistics of `scaling` and `paired`; knows no plots and no engines.
 Every curve is a plain table: one row a point, accuracy as a share with its 95 % paired-bootstrap interval.
 """
 
@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from s1_utils import scaling
+from s1_utils import paired, scaling
 
 KEYS = ["model", "control", "budget", "waits"]
 ASKED = ["budget", "cut", "soft", "tokens", "tokens, cut", "rejection", "harness", "readme"]  # controls of a length
@@ -60,8 +60,8 @@ def compare_settings(
     for before, after in pairs:
         x, y = right[before], right[after]
         interval = scaling.bootstrap_mean([int(b) - int(a) for a, b in zip(x, y, strict=True)], weights)
-        gained, lost, p = scaling.compare_paired(x, y)
-        detectable = scaling.find_detectable_effect(len(order), max(gained + lost, 1) / len(order))
+        gained, lost, p = paired.compare_paired(x, y)
+        detectable = paired.find_detectable_effect(len(order), (gained + lost) / len(order))
         names = (" ".join(before), " ".join(after))
         rows.append((*names, interval.value, interval.low, interval.high, gained, lost, p, detectable, len(order)))
     columns = ["before", "after", "difference", "low", "high", "gained", "lost", "p", "detectable", "n"]
@@ -69,10 +69,13 @@ def compare_settings(
 
 
 def judge_difference(row: pd.Series) -> str:
-    """The verdict on one comparison: higher, lower, or underpowered where nothing was detected."""
-    if row["low"] > 0 or row["high"] < 0:
-        return "higher" if row["difference"] > 0 else "lower"
-    return f"underpowered (could detect {100 * row['detectable']:.0f} points)"
+    """The verdict on one comparison: higher, lower, equivalent, or underpowered and what could have been detected."""
+    difference = scaling.Interval(row["difference"], row["low"], row["high"])
+    verdict = paired.judge_difference(difference, detectable=row["detectable"])
+    if verdict != "underpowered":
+        return verdict
+    size = "no difference" if math.isnan(row["detectable"]) else f"{100 * row['detectable']:.0f} points"
+    return f"underpowered (could detect {size})"
 
 
 def summarise_votes(

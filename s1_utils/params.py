@@ -83,12 +83,26 @@ class CollectParams(StageParams):
 
 class FilterParams(StageParams):
     notebook: str = Field(default="02_filter", exclude=True)
+    quality: Literal["audited", "paper"] = "audited"
     max_train_tokens: Positive = 256
+    length_tokenizer: Literal["", "qwen2.5"] = ""
     pool_size: Positive = 720
+    solvers: list[str] = ["direct", "worked"]
     askings: Positive = 3
     worked_examples: Positive = 2
     solver_tokens: Positive = 32
+    solver_temperature: Annotated[float, Field(ge=0)] = 0.05
+    domains: str = "source"
+    labels: str = ""
+    mirror: str = ""
+    judge: str = ""
+    judge_usd: Prices = [0.0, 0.0]
+    max_usd: Annotated[float, Field(ge=0)] = 0.0
+    rule: Literal["algorithm_1", "notebook_700_300"] = "algorithm_1"
     subset_size: Positive = 600
+    subsets: list[str] = ["s1K", "random", "diverse", "longest", "full"]
+    stability_seeds: Annotated[int, Field(ge=2)] = 100
+    stability_size: Positive = 72
     group_size: Positive = 64
 
 
@@ -152,12 +166,16 @@ class AblationParams(StageParams):
     notebook: str = Field(default="06_ablations", exclude=True)
     engine: Engine = "transformers"
     subsets: list[str] = ["s1K", "random", "diverse", "longest", "full"]
+    rule: Literal["algorithm_1", "notebook_700_300"] = "algorithm_1"
     subset_size: Positive = 72
     full_factor: Positive = 3
     seeds: list[Count] = [0]
+    reselect: bool = False
+    train_lengths: list[Positive] = [126]
     split: str = "test"
     questions: Positive = 128
     budget: Positive = 64
+    max_thinking: Positive = 144
     epochs: Positive = 1
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     warmup: Share = 0.05

@@ -9,6 +9,7 @@ Source of the defaults: s1 table 6 (lengths), section 3.1 (26 minutes on 16 H100
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import pandas as pd
 import yaml
@@ -44,7 +45,6 @@ class PlanParams(BaseModel):
     rubric_tokens: float = Field(default=400, gt=0)
     classes_tokens: float = Field(default=2500, gt=0)  # the 61 classes of the labeller's prompt
     undecided: float = Field(default=0.5, ge=0, le=1)  # share of attempts that only a judge can grade
-    eligible: float = Field(default=0.42, ge=0, le=1)  # share of the pool that no solver solves: labelled by domain
     solver_rates: list[float] = [6000, 1500]  # tokens/s of one device, a number for every solver model
 
 
@@ -123,27 +123,30 @@ def plan_collection(stated: PlanParams, collect: params.CollectParams, pool: int
 def plan_filter(
     stated: PlanParams, collect: params.CollectParams, filtered: params.FilterParams, pool: int
 ) -> list[Line]:
-    """The solvers that measure difficulty, the grading of what they wrote, and labels for what they couldn't solve."""
-    stage, asked = "02_filter", min(pool, filtered.pool_size) * filtered.askings
-    written = asked * min(filtered.solver_tokens, stated.attempt_tokens)
-    lines = [
-        Line(stage, f"solver {i}", asked, asked * stated.question_tokens, written,
-             device_hours=written / rate / 3600)
-        for i, rate in enumerate(stated.solver_rates, 1)
-    ]  # fmt: skip
-    if collect.judge:
-        attempts = asked * len(stated.solver_rates) * stated.undecided
-        lines.append(_plan_judge(stated, collect, stage, "grades of the solvers' attempts", attempts))
-        labelled = pool * stated.eligible
-        tokens = labelled * (stated.classes_tokens + stated.question_tokens), labelled * stated.verdict_tokens
-        lines.append(Line(stage, "domain labels", labelled, *tokens, price(tokens, collect.judge_usd) / 2))
+    """The solvers that measure difficulty, the grading of what they wrote, and labels for the pool's domains."""
+    stage, rows = "02_filter", min(pool, filtered.pool_size)
+    written = min(filtered.solver_tokens, stated.attempt_tokens)
+    lines = []
+    for name, rate in zip_longest(filtered.solvers, stated.solver_rates[: len(filtered.solvers)]):
+        asked = rows * (filtered.askings if name in ("direct", "worked") else 1)
+        hours = asked * written / (rate or stated.decode_rate) / 3600
+        tokens = asked * stated.question_tokens, asked * written
+        lines.append(Line(stage, f"solver {name}", asked, *tokens, device_hours=hours))
+    if filtered.judge:
+        attempts = rows * len(filtered.solvers) * stated.undecided
+        lines.append(_plan_judge(stated, filtered, stage, "grades of the solvers' attempts", attempts))
+    if filtered.domains == "judge":
+        tokens = rows * (stated.classes_tokens + stated.question_tokens), rows * stated.verdict_tokens
+        lines.append(Line(stage, "domain labels", rows, *tokens, price(tokens, filtered.judge_usd) / 2))
     return lines
 
 
-def _plan_judge(stated: PlanParams, collect: params.CollectParams, stage: str, what: str, attempts: float) -> Line:
+def _plan_judge(
+    stated: PlanParams, asking: params.CollectParams | params.FilterParams, stage: str, what: str, attempts: float
+) -> Line:
     shown = stated.rubric_tokens + stated.question_tokens + 2 * stated.attempt_tokens  # the attempt and the solution
     tokens = attempts * shown, attempts * stated.verdict_tokens
-    return Line(stage, what, attempts, *tokens, price(tokens, collect.judge_usd) / 2)
+    return Line(stage, what, attempts, *tokens, price(tokens, asking.judge_usd) / 2)
 
 
 def plan_training(stated: PlanParams, stage: str, what: str, *, examples: float, epochs: int) -> Line:
@@ -184,14 +187,16 @@ def plan_parallel(stated: PlanParams, chosen: params.ParallelParams) -> Line:
 def plan_ablations(stated: PlanParams, chosen: params.AblationParams) -> list[Line]:
     stage, seeds = "06_ablations", len(chosen.seeds)
     sizes = {name: chosen.subset_size * (chosen.full_factor if name == "full" else 1) for name in chosen.subsets}
+    sizes |= {f"s1K cut at {length} tokens": chosen.subset_size for length in chosen.train_lengths}  # at most as much
     lines = [
         plan_training(stated, stage, f"training on {name}", examples=size * seeds, epochs=chosen.epochs)
         for name, size in sizes.items()
     ]
     asked = len(sizes) * seeds * chosen.questions
+    thinking = max(chosen.budget, chosen.max_thinking)  # one pass: both settings are prefixes of the longest
     return [
         *lines,
-        _decode(stated, stage, "answers, at most", asked, asked * 2 * (chosen.budget + chosen.max_answer_tokens)),
+        _decode(stated, stage, "answers, at most", asked, asked * (thinking + 2 * chosen.max_answer_tokens)),
     ]
 
 
@@ -212,15 +217,16 @@ def print_plan(profile: str) -> None:
     """The plan as text, with what it rests on and whether it exceeds the most that may be spent."""
     stated, table = read_plan(profile), plan_profile(profile)
     hours = float(table["device_hours"].iloc[-1]) / stated.devices
-    asked = float(table.loc[table["device_hours"] == 0, "usd"].sum())
+    usd = table["usd"].where(table["device_hours"] == 0, 0.0)  # what others charge
     table["usd"] += table["device_hours"] * stated.device_usd_per_hour
     columns = {"requests": 0, "tokens_in": 0, "tokens_out": 0, "usd": 2, "device_hours": 1, "disk_gb": 1}
     for name, digits in columns.items():
         table[name] = [f"{value:,.{digits}f}" if value else "" for value in table[name]]
     print(table.rename(columns={"device_hours": f"{stated.device}-hours"}).to_string(index=False))
     print(f"\n{hours:,.1f} hours on {stated.devices} x {stated.device}, as stated in params/{profile}/plan.yaml.")
-    collect = params.load_profile(params.CollectParams, profile)
-    if asked > collect.max_usd:
-        print(
-            f"Teacher and judge cost {asked:,.2f} USD, max_usd of 01_collect is {collect.max_usd:,.2f}: it would stop."
-        )
+    for model in (params.CollectParams, params.FilterParams):
+        chosen = params.load_profile(model, profile)
+        asked = usd[table["stage"] == chosen.notebook].sum()
+        if asked > chosen.max_usd:
+            capped = f"max_usd of {chosen.notebook} is {chosen.max_usd:,.2f}: it would stop."
+            print(f"Teacher and judge of {chosen.notebook} cost {asked:,.2f} USD, {capped}")

@@ -1,7 +1,8 @@
 """Figures from small tidy tables: one function a figure, a table and an axis in, marks out.
 
 Knows columns and axes; knows nothing about where the tables come from. The same table gives the same bytes (SVG, PNG).
-Sources of the forms: s1 Figure 1 (scaling), 4b (parallel), 9 (training), 2 (selection), Table 2 (ablations).
+Sources of the forms: s1 Figure 1 (scaling), 4b (parallel), 9 (training), Table 2 (ablations), Table 8
+(training length). The figures of the selection are in selection_plots.
 """
 
 from __future__ import annotations
@@ -13,24 +14,10 @@ from typing import Any
 
 import pandas as pd
 
+from s1_utils import selection_plots
+from s1_utils.plot_style import BLUE, COLOURS, GREEN, GREY, METADATA, ORANGE, STYLE
 from s1_utils.store import write_atomically
 
-BLUE, ORANGE, GREY, GREEN = "#1f5f8b", "#d1661f", "#6f6f6f", "#3d7f4f"
-STYLE = {
-    "figure.dpi": 120,
-    "savefig.dpi": 160,
-    "svg.hashsalt": "s1-study",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-}
-METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 ZERO_TOKENS = 4.0  # where runs without thinking stand on the log axis
 
 
@@ -102,33 +89,68 @@ def draw_training(ax: Any, table: pd.DataFrame) -> None:
     ax.set_title("Fine-tuning on traces", loc="left", fontsize=10)
 
 
-def draw_funnel(ax: Any, table: pd.DataFrame) -> None:
-    """How many questions are left after each step of curation (log axis)."""
-    y = range(len(table))[::-1]
-    ax.barh(y, table["rows"], color=BLUE, height=0.62)
-    for yi, rows in zip(y, table["rows"], strict=True):
-        ax.annotate(f"{rows:,}", (rows, yi), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    ax.set_yticks(list(y), table["step"])
-    ax.set_xscale("log")
-    ax.set_xlim(table["rows"].min() / 4, table["rows"].max() * 2.2)
-    ax.minorticks_off()
-    ax.grid(axis="y", visible=False)
-    ax.set_xlabel("questions")
-    ax.set_title("From collected questions to training data", loc="left", fontsize=10)
-
-
 def draw_ablations(ax: Any, table: pd.DataFrame) -> None:
     """Accuracy of a model trained on each subset, with its interval."""
     y = range(len(table))[::-1]
     errors = [100 * (table["accuracy"] - table["low"]), 100 * (table["high"] - table["accuracy"])]
     ax.errorbar(100 * table["accuracy"], list(y), xerr=errors, fmt="o", color=BLUE, capsize=3)
-    ax.set_yticks(list(y), [f"{row.subset} (n = {row.examples})" for row in table.itertuples()])
+    ax.set_yticks(list(y), [f"{name_run(row, table)} (n = {row.examples})" for row in table.itertuples()])
     ax.axvline(100 * table["chance"].iloc[0], color=GREY, linestyle=":", linewidth=1)
     top = (100 * table["chance"].iloc[0], len(table) - 1)
     ax.annotate("chance", top, (3, 8), textcoords="offset points", fontsize=7.5, color=GREY)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("accuracy (%)")
     ax.set_title("What the training subset is worth", loc="left", fontsize=10)
+
+
+def name_run(row: Any, table: pd.DataFrame) -> str:
+    """The subset of a row, with its training seed where the table has several."""
+    return f"{row.subset}, seed {row.seed}" if "seed" in table and table["seed"].nunique() > 1 else str(row.subset)
+
+
+def draw_subset_differences(ax: Any, table: pd.DataFrame) -> None:
+    """Each subset less s1K: subset, difference, low, high, detectable (shares), verdict, and in points, nullable or
+    absent: paper, paper_low, paper_high."""
+    verdicts = {"higher": GREEN, "lower": ORANGE, "equivalent": BLUE}
+    for y, row in zip(range(len(table))[::-1], table.itertuples(), strict=True):
+        colour, reach = verdicts.get(row.verdict, GREY), 100 * row.detectable
+        ax.barh(y, 2 * reach, left=-reach, height=0.8, color="#ededed", label="too small to detect here")
+        ax.plot([100 * row.low, 100 * row.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
+        ax.plot(100 * row.difference, y, "o", color=colour)
+        ax.annotate(row.verdict, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour)
+        if not pd.isna(getattr(row, "paper", None)):
+            width, look = row.paper_high - row.paper_low, {"color": "#9a9a9a", "label": "paper (AIME24)"}
+            ax.barh(y - 0.28, width, left=row.paper_low, height=0.1, **look)
+            ax.plot(row.paper, y - 0.28, "d", color=GREY, markersize=4)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.use_sticky_edges = False
+    ax.margins(x=0.04)
+    ax.set_yticks(list(range(len(table)))[::-1], table["subset"])
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("accuracy less that of s1K (points, 95 % interval)")
+    named = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
+    ax.legend(named.values(), named, loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2, fontsize=7.5)
+    _set_title(ax, table, "Does the subset matter?")
+
+
+def draw_train_length(ax: Any, table: pd.DataFrame) -> None:
+    """Trained on cut or whole traces: label, thinking_tokens (mean at the natural end), accuracy, low, high, n."""
+    for row, colour in zip(table.itertuples(), COLOURS * len(table), strict=False):
+        x, y = row.thinking_tokens, 100 * row.accuracy
+        label = f"{row.label} → {y:.1f} %, {x:,.0f} thinking tokens, n = {row.n:,}"
+        errors = [[y - 100 * row.low], [100 * row.high - y]]
+        ax.errorbar(x, y, errors, fmt="o", color=colour, capsize=3, label=label)
+    ax.margins(x=0.15)
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.set_xlabel("thinking tokens at the natural end (mean)")
+    ax.set_ylabel("accuracy (%)")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.2), fontsize=8)
+    _set_title(ax, table, "Trained on cut traces: longer thinking?")
+
+
+def _set_title(ax: Any, table: pd.DataFrame, title: str) -> None:
+    benchmark = f" {table['benchmark'].iloc[0]}" if "benchmark" in table else ""
+    ax.set_title(title + benchmark, loc="left", fontsize=10)
 
 
 def _draw_chance(ax: Any, table: pd.DataFrame) -> None:
@@ -154,8 +176,13 @@ FIGURES: dict[str, tuple[Callable[[Any, pd.DataFrame], None], tuple[float, float
     "methods": (draw_methods, (7.4, 4.6)),
     "parallel": (draw_parallel, (5.6, 3.9)),
     "training": (draw_training, (5.0, 3.0)),
-    "funnel": (draw_funnel, (5.6, 2.8)),
     "ablations": (draw_ablations, (5.6, 2.8)),
+    "funnel": (selection_plots.draw_funnel, (5.6, 2.8)),
+    "domains": (selection_plots.draw_domains, (9.4, 6.6)),
+    "lengths": (selection_plots.draw_lengths, (5.6, 4.4)),
+    "inclusion": (selection_plots.draw_inclusion, (5.6, 3.4)),
+    "train_length": (draw_train_length, (5.6, 3.6)),
+    "subset_differences": (draw_subset_differences, (6.4, 2.8)),
 }
 
 
@@ -179,9 +206,9 @@ def show(name: str, table: pd.DataFrame) -> Any:
     """The figure `name` as an image that a notebook displays, whatever its backend."""
     from IPython.display import Image
 
-    buffer = io.BytesIO()
-    draw(name, table).savefig(buffer, format="png", metadata=METADATA["png"])
-    return Image(buffer.getvalue(), width=600)
+    buffer, figure = io.BytesIO(), draw(name, table)
+    figure.savefig(buffer, format="png", metadata=METADATA["png"])
+    return Image(buffer.getvalue(), width=max(600, round(100 * figure.get_figwidth())))
 
 
 def save(figure: Any, folder: Path, name: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from s1_utils import plots, recipes, stability
 from s1_utils.errors import StudyError
 from s1_utils.store import Stage, write_atomically
 
@@ -19,14 +20,17 @@ FLOW = {  # notebook: (reads, writes)
         "nothing",
         "`questions`, `sources`, `overlaps`, `planted`, `flaws`, `traces`, `teachers`, `trace_grades`, `model.json`",
     ),
-    "02_filter": ("01", "`candidates`, `askings`, `features`, `subsets`, `funnel`"),
+    "02_filter": (
+        "01",
+        "`candidates`, `domains`, `askings`, `features`, `subsets`, `stability`, `inclusion`, `funnel`, `browse.html`",
+    ),
     "03_sft": ("01, 02", "`training`, `label_mask`, `model/`"),
     "04_sequential_scaling": (
         "01, 03",
         "`generations_*`, `grades*`, `curve`, `waits`, `measures`, `methods`, `verdicts`",
     ),
     "05_parallel_scaling": ("01, 03, 04", "`generations`, `grades`, `votes`, `curve`"),
-    "06_ablations": ("01, 02", "`subsets`, `generations`, `grades`, `curve`, `differences`"),
+    "06_ablations": ("01, 02", "`subsets`, `generations`, `grades`, `curve`, `differences`, `lengths`"),
 }
 
 
@@ -35,11 +39,18 @@ def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
     manifests = {name: json.loads((stage.upstream[name] / "manifest.json").read_text("utf-8")) for name in FLOW}
     minutes = [(name, round(manifest["wall_seconds"] / 60, 1)) for name, manifest in manifests.items()]
     chance = round(manifests["04_sequential_scaling"]["chance"], 6)
-    curve = stage.read("06_ablations", "curve")
-    forced = curve[curve["control"] == "budget"].assign(subset=lambda table: table["model"].str.split("/").str[0])
-    sizes = stage.read("06_ablations", "subsets").groupby("subset").size()
+    subsets, features = stage.read("02_filter", "subsets"), stage.read("02_filter", "features")
+    selected = subsets[subsets["subset"] == subsets["subset"].iloc[0]]
+    forced = recipes.list_points(
+        stage.read("06_ablations", "curve"), stage.read("06_ablations", "subsets"), control="budget"
+    )
+    differences = stage.read("06_ablations", "differences")
     return {
         "funnel": stage.read("02_filter", "funnel"),
+        "domains": stability.list_bubbles(selected, features).round(3),
+        "lengths": stability.bin_lengths(subsets, features).round(3),
+        "inclusion": stability.list_steps(stage.read("02_filter", "inclusion")).round(4),
+        "stability": stage.read("02_filter", "stability").round(4),
         "training": stage.read("03_sft", "training").round(5),
         "sequential": stage.read("04_sequential_scaling", "curve").assign(chance=chance),
         "waits": stage.read("04_sequential_scaling", "waits").round(6),
@@ -51,9 +62,11 @@ def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
         "soft": stage.read("04_sequential_scaling", "soft").round(6),
         "changes": stage.read("04_sequential_scaling", "changes"),
         "parallel": stage.read("05_parallel_scaling", "curve").assign(chance=chance),
-        "ablations": forced.assign(examples=forced["subset"].map(sizes), chance=chance),
+        "ablations": forced.assign(chance=chance),
+        "subset_differences": recipes.add_paper(differences, "budget").round(6),
+        "train_length": stage.read("06_ablations", "lengths").round(6),
         "stages": pd.DataFrame(minutes, columns=["notebook", "minutes"]),
-        "ablation_differences": stage.read("06_ablations", "differences").round(6),
+        "ablation_differences": differences.round(6),
     }
 
 
@@ -84,7 +97,7 @@ def write_results(tables: Mapping[str, pd.DataFrame]) -> str:
     for row in tables["parallel"].query("method == 'majority'").itertuples():
         lines.append(_write_row(f"SFT, majority of {row.k:.0f}", row, "05"))
     for row in tables["ablations"].itertuples():
-        label = f"trained on {row.examples} {row.subset}, forced budget {row.budget}"
+        label = f"trained on {row.examples} {plots.name_run(row, tables['ablations'])}, forced budget {row.budget}"
         lines.append(_write_row(label, row, "06"))
     return "\n".join(lines)
 

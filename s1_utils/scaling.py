@@ -1,6 +1,7 @@
-"""The statistics of test-time scaling: the paper's three measures, votes, intervals and paired tests.
+"""The statistics of test-time scaling: the paper's three measures, votes and intervals.
 
 Knows arrays of correctness; knows no models and no plots. Shapes: Q questions, S samples.
+Paired tests and their power are in `paired`.
 Source: s1 section 3.2 for Control, Scaling and Performance (Scaling is published per doubling of thinking tokens).
 """
 
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Z95 = 1.959963984540054  # 97.5 % of the standard normal distribution lie below
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -21,6 +24,15 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Estimates with their 95 % intervals, arrays of one shape."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 def resample(n_questions: int, resamples: int, seed: int) -> np.ndarray:
@@ -36,22 +48,20 @@ def bootstrap_mean(values_Q: Sequence[float], weights_RQ: np.ndarray) -> Interva
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def compare_paired(before_Q: Sequence[bool], after_Q: Sequence[bool]) -> tuple[int, int, float]:
-    """(wrong → right, right → wrong, exact two-sided p) of two systems on the same questions."""
-    pairs = Counter(zip(map(bool, before_Q), map(bool, after_Q), strict=True))
-    gained, lost = pairs[False, True], pairs[True, False]
-    n = gained + lost
-    tail = sum(math.comb(n, i) for i in range(min(gained, lost) + 1)) / 2**n if n else 1.0
-    return gained, lost, min(1.0, 2 * tail)
+def bound_share(successes: np.ndarray | int, n: np.ndarray | int) -> Intervals:
+    """Wilson's 95 % score interval of a share, of the broadcast shape of counts `successes` of `n`.
 
-
-def find_detectable_effect(n_questions: int, discordant: float, *, power: float = 0.8) -> float:
-    """The smallest difference in accuracy a paired test of `n_questions` detects with `power` at 5 %, two-sided.
-
-    `discordant`: share of questions the two systems decide differently. Normal approximation of McNemar's test.
+    Its ends are the shares p at which |successes / n - p| = z √(p (1 - p) / n). Source: Wilson 1927. Raises ValueError
+    unless 0 ≤ successes ≤ n and n ≥ 1.
     """
-    z = 1.959964 + {0.8: 0.841621, 0.9: 1.281552}[power]
-    return z * math.sqrt(discordant / n_questions)
+    k, n = np.broadcast_arrays(np.asarray(successes, float), np.asarray(n, float))
+    if not np.all((k >= 0) & (k <= n) & (n >= 1)):
+        raise ValueError("Counts of successes must lie between 0 and n, and n must be 1 or more.")
+    return Intervals(k / n, _bound_below(k, n), 1 - _bound_below(n - k, n))
+
+
+def _bound_below(k: np.ndarray, n: np.ndarray) -> np.ndarray:
+    return (2 * k + Z95**2 - Z95 * np.sqrt(Z95**2 + 4 * k * (n - k) / n)) / (2 * (n + Z95**2))
 
 
 def measure_control(tokens_A: Sequence[float], limits_A: Sequence[float]) -> float:

@@ -24,20 +24,24 @@ from s1_utils.store import write_atomically
 METRICS = {"step": "step", "loss": "loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate"}
 
 
-def write_rows(rows: pd.DataFrame, tokenizer: Any, *, system_prompt: str, max_length: int) -> list[dict[str, Any]]:
+def write_rows(
+    rows: pd.DataFrame, tokenizer: Any, *, system_prompt: str, max_length: int, may_cut: bool = False
+) -> list[dict[str, Any]]:
     """prompt, completion and length in tokens of each row (question, thinking, attempt).
 
-    Raises StudyError if there is no row, or one is longer than `max_length` (never cut silently).
+    Raises StudyError if there is no row, or one is longer than `max_length` (never cut silently); with `may_cut`,
+    which the sequence-length ablation asks for, only if a prompt leaves no token to be trained on.
     """
-    written = []
+    written, refused = [], 0
     for row in rows.itertuples():
         prompt = chat.write_prompt(tokenizer, row.question, system_prompt)
         completion = chat.write_completion(row.thinking, row.attempt)
         length = len(chat.encode(tokenizer, prompt + completion))
-        written.append({"prompt": prompt, "completion": completion, "length": length})
-    long = sum(row["length"] > max_length for row in written)
-    if long or not written:
-        problem = f"{long} rows are longer than max_length = {max_length} tokens" if written else "there are no rows"
+        refused += len(chat.encode(tokenizer, prompt)) >= max_length if may_cut else length > max_length
+        written.append({"prompt": prompt, "completion": completion, "length": min(length, max_length)})
+    if refused or not written:
+        too_long = f"{refused} {'prompts leave no room in' if may_cut else 'rows are longer than'}"
+        problem = f"{too_long} max_length = {max_length} tokens" if written else "there are no rows"
         raise StudyError(f"Can't train: {problem}. Choose another subset, or raise max_length.")
     return written
 
@@ -57,14 +61,26 @@ def order_batches(lengths: list[int], *, batch_size: int, epochs: int, seed: int
     return order
 
 
-def train(base: Path, rows: pd.DataFrame, folder: Path, params: Any, *, system_prompt: str, seed: int) -> dict:
+def train(
+    base: Path,
+    rows: pd.DataFrame,
+    folder: Path,
+    params: Any,
+    *,
+    system_prompt: str,
+    seed: int,
+    may_cut: bool = False,
+) -> dict:
     """Fine-tune the model of folder `base` on `rows`; weights go to `folder`/model, safetensors.
 
     `params` has epochs, learning_rate, warmup, weight_decay, adam_beta2, batch_size, max_length, checkpoint_steps.
     Resumes from the newest complete checkpoint. Returns {"training": one row a step, "label_mask": what the first
-    rows are trained on, decoded from the trainer's own labels}. Raises StudyError on a loss that isn't finite.
+    rows are trained on, decoded from the trainer's own labels}. `may_cut`: rows longer than max_length lose their end
+    instead of being refused. Raises StudyError on a loss that isn't finite.
     """
-    trainer = _build_trainer(base, rows, folder / "checkpoints", params, system_prompt=system_prompt, seed=seed)
+    trainer = _build_trainer(
+        base, rows, folder / "checkpoints", params, system_prompt=system_prompt, seed=seed, may_cut=may_cut
+    )
     label_mask = decode_labels(trainer, n_rows=3)
     trainer.train(resume_from_checkpoint=_find_checkpoint(folder / "checkpoints"))
     history = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
@@ -91,7 +107,7 @@ def save_weights(model: Any, tokenizer: Any, folder: Path) -> None:
 def decode_labels(trainer: Any, n_rows: int) -> pd.DataFrame:
     """masked, trained_on: the two parts of the first rows as the trainer's own batches label them."""
     tokenizer = trainer.processing_class
-    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(n_rows)])
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(min(n_rows, len(trainer.train_dataset)))])
     rows = []
     for ids, labels, seen in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
         masked = ids[(labels == -100) & (seen == 1)]
@@ -99,14 +115,16 @@ def decode_labels(trainer: Any, n_rows: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _build_trainer(base: Path, rows: pd.DataFrame, folder: Path, params: Any, *, system_prompt: str, seed: int) -> Any:
+def _build_trainer(
+    base: Path, rows: pd.DataFrame, folder: Path, params: Any, *, system_prompt: str, seed: int, may_cut: bool
+) -> Any:
     import torch
     from datasets import Dataset
     from transformers.trainer_callback import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = models.load_model(base)
-    written = write_rows(rows, tokenizer, system_prompt=system_prompt, max_length=params.max_length)
+    written = write_rows(rows, tokenizer, system_prompt=system_prompt, max_length=params.max_length, may_cut=may_cut)
     lengths = [row.pop("length") for row in written]
     order = order_batches(lengths, batch_size=params.batch_size, epochs=params.epochs, seed=seed)
     on_gpu = torch.cuda.is_available()

@@ -1,7 +1,7 @@
 """A real server that speaks Claude's Messages and Message Batches API, fails as scripted, and keeps its own accounts.
 
 Faults are taken in order, one a request, from a list by route: create, list, retrieve, results, messages. What becomes
-of an ask is scripted by its text: a list of outcomes, one an attempt, then "ok".
+of an ask is scripted by its text: a list of outcomes (or JSON to say), one an attempt, then "ok".
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class ClaudeServer(ThreadingHTTPServer):
             "nan": '{"reason": "x", "correct": true, "n": NaN}',
             "deep": "[" * 100_000,
             "surrogate": '{"reason": "\\ud800", "correct": true}',
-        }.get(outcome, '{"reason": "be')
+        }.get(outcome, outcome if outcome.startswith("{") else '{"reason": "be')
         stop = outcome if outcome in ("refusal", "max_tokens", "model_context_window_exceeded") else "end_turn"
         system = params["system"][0]["text"]
         with self.lock:

@@ -219,6 +219,19 @@ def test_what_will_not_pass_is_asked_once_and_kept_with_its_reason(fault, kind, 
         assert server.usd <= count_usd(journal) + 1e-9
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reply_without_thinking_is_enough_where_none_is_needed(kind, journal):
+    with serve({"*": ["no thinking"]}) as (_, url):
+        result = ask_one(url, journal, kind, needs_thinking=False)
+    assert (result["state"], result["thinking"]) == ("trace", "")
+    assert result["attempt"] == answer(make_questions(1)["question"][0])
+
+
+def test_a_reply_without_an_attempt_is_no_trace_even_where_no_thinking_is_needed(journal):
+    with serve({"*": ["no attempt"]}) as (_, url):
+        assert ask_one(url, journal, needs_thinking=False)["reason"] == "no attempt"
+
+
 def test_thinking_that_never_ends_is_no_trace(journal):
     with serve({"*": ["unclosed"]}, style="inline") as (_, url):
         assert ask_one(url, journal)["reason"] == "thinking not closed"

@@ -60,3 +60,28 @@ def test_controls_of_fewer_than_three_lengths_are_not_judged():
     verdicts = curves.judge_controls(table, resamples=500, seed=0)
     assert verdicts[["control", "verdict", "turning_point"]].values.tolist() == [["cut", "scales", 32]]
     assert verdicts["rise"].item() == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ((0.1, 0.02, 0.2, 0.3), "higher"),
+        ((-0.1, -0.2, -0.02, 0.3), "lower"),
+        ((0.0, -0.02, 0.02, 0.03), "equivalent"),
+        ((0.0, -0.1, 0.1, 0.147), "underpowered (could detect 15 points)"),
+        ((0.0, 0.0, 0.0, float("nan")), "underpowered (could detect no difference)"),
+    ],
+)
+def test_a_verdict_says_what_could_have_been_detected_where_nothing_was(values, verdict):
+    row = pd.Series(dict(zip(("difference", "low", "high", "detectable"), values, strict=True)))
+    assert curves.judge_difference(row) == verdict
+
+
+def test_two_settings_are_compared_question_by_question():
+    table = make_graded(HARD)
+    pair = (("SFT", "budget:8:8"), ("SFT", "budget:32:32"))
+    (row,) = curves.compare_settings(table, [pair], resamples=500, seed=0).to_dict("records")
+    assert row["difference"] == pytest.approx(0.4) == (row["gained"] - row["lost"]) / N
+    assert row["low"] < row["difference"] < row["high"]
+    assert row["p"] < 0.05
+    assert 0 < row["detectable"] < 0.4

@@ -1,16 +1,112 @@
 """Figures: the same table gives the same bytes, and the committed ones are those of the committed tables."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from s1_utils import paths, plots, report
+from s1_utils import paths, plots, report, selection_plots
 from s1_utils.errors import StudyError
 
 TABLES = sorted((paths.FIGURES / "data").glob("*.csv"))
+TITLES = pd.read_csv(paths.ROOT / "s1_utils" / "msc_top_level.csv")["title"]
+DIFFERENCES = pd.DataFrame(
+    {
+        "subset": ["random", "diverse", "longest", "full"],
+        "difference": [-0.05, 0.0, -0.1, 0.09],
+        "low": [-0.14, -0.04, -0.18, 0.01],
+        "high": [0.03, 0.04, -0.02, 0.17],
+        "verdict": ["underpowered", "equivalent", "lower", "higher"],
+        "detectable": [0.11, 0.1, 0.12, 0.08],
+    }
+)
+MADE_UP = {  # figure/case → a table that no run has to make first
+    "funnel/paper": pd.DataFrame(
+        {"step": list("abcd"), "rows": [9000, 70, 0, 70], "paper": pd.array([59029, None, 384, 1000], dtype="Int64")}
+    ),
+    "funnel/all rejected": pd.DataFrame({"step": ["collected"], "rows": [0], "paper": [None]}),
+    "domains/61": pd.DataFrame(
+        {
+            "domain": TITLES,
+            "questions": [1 + 110 // (i + 1) for i in range(len(TITLES))],
+            "thinking_tokens": 4700.5,
+            "field": ["other" if i % 9 == 0 else "mathematics" for i in range(len(TITLES))],
+        }
+    ),
+    "domains/4": pd.DataFrame(
+        {"domain": ["a", "$b", "_c_", "d e"], "questions": 150, "thinking_tokens": 34.0, "field": "mathematics"}
+    ),
+    "lengths/log": pd.DataFrame(
+        {"subset": list("aabb"), "left": [0, 512, 0, 512], "right": [512, 9000, 512, 9000], "questions": [1, 9, 40, 0]}
+    ),
+    "lengths/linear": pd.DataFrame({"subset": ["a", "a"], "left": [10, 30], "right": [20, 40], "questions": [3, 4]}),
+    "inclusion/s1K": pd.DataFrame(
+        {"subset": "s1K", "rank": [1, 2, 3], "share": [1, 0.6, 0.4], "size": 2, "forced": [True, False, False]}
+    ),
+    "train_length/cut": pd.DataFrame(
+        {"label": ["96 tokens", "all"], "thinking_tokens": [61, 40], "accuracy": 0.3, "low": 0.2, "high": 0.4, "n": 128}
+    ),
+    "subset_differences/here": DIFFERENCES,
+    "subset_differences/paper": DIFFERENCES.assign(
+        paper=[-13.3, -23.3, -16.7, None], paper_low=[-26.7, -40, -36.7, None], paper_high=[-3.3, -10, 0, None]
+    ),
+}
 
 
-def test_there_is_a_committed_table_for_every_figure():
-    assert set(plots.FIGURES) <= {path.stem for path in TABLES}
+def test_there_is_a_table_for_every_figure():
+    assert set(plots.FIGURES) <= {path.stem for path in TABLES} | {case.split("/")[0] for case in MADE_UP}
+
+
+@pytest.mark.parametrize("case", MADE_UP)
+def test_drawing_a_table_twice_gives_the_same_bytes(tmp_path, case):
+    for name in ("one", "two"):
+        plots.save(plots.draw(case.split("/")[0], MADE_UP[case]), tmp_path, name)
+    for kind in plots.METADATA:
+        assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
+
+
+RADII = st.lists(st.floats(0.01, 100) | st.just(1.0), min_size=1, max_size=25).map(
+    lambda radii: np.array(sorted(radii, reverse=True))
+)
+
+
+@given(RADII)
+def test_packed_circles_never_overlap(radii):
+    centres = selection_plots.pack_circles(radii)
+    apart = np.linalg.norm(centres[:, None] - centres, axis=2)
+    pairs = np.triu_indices(len(radii), 1)
+    assert (apart >= radii[:, None] + radii)[pairs].all()
+
+
+@given(RADII)
+def test_packed_circles_lie_close_together(radii):
+    centres = selection_plots.pack_circles(radii)
+    around = (np.linalg.norm(centres, axis=1) + radii).max()
+    assert around**2 <= 12 * (radii**2).sum() + 1e-9
+
+
+@given(st.text(max_size=60), st.floats(1, 200))
+def test_a_label_lies_in_its_circle(title, radius):
+    size, text = selection_plots._fit_label(title, "12 · 345", radius)
+    lines = text.split("\n")
+    halves = [selection_plots.CHARACTER * size * len(line) / 2 for line in lines]
+    assert max(halves) <= radius
+    assert 1.2 * size * len(lines) / 2 <= radius
+
+
+def test_a_funnel_has_a_legend_only_when_the_paper_has_a_count():
+    legends = [
+        plots.draw("funnel", MADE_UP[f"funnel/{case}"]).axes[0].get_legend() for case in ("paper", "all rejected")
+    ]
+    assert [legend is not None for legend in legends] == [True, False]
+
+
+def test_a_domain_has_its_title_in_its_bubble_or_in_the_key():
+    table = MADE_UP["domains/61"]
+    figure = plots.draw("domains", table)
+    texts = " ".join(" ".join(text.get_text().split()) for text in figure.axes[0].texts)
+    assert [title for title in table["domain"] if title.replace("$", "").split(" (")[0][:25] not in texts] == []
 
 
 def test_redrawing_the_committed_tables_gives_the_committed_svgs_byte_for_byte(tmp_path):

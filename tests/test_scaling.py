@@ -59,52 +59,6 @@ def test_pass_at_k_equals_an_enumeration_of_all_subsets(n, data):
     assert scaling.expect_pass(correct, n, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
 
 
-# ------------------------------------------------------------------ paired tests
-
-
-def sum_two_sided(gained, lost):
-    """Oracle: the probability of outcomes no likelier than the one seen, for a fair coin tossed gained + lost times."""
-    n = gained + lost
-    seen = math.comb(n, gained)
-    return float(Fraction(sum(c for i in range(n + 1) if (c := math.comb(n, i)) <= seen), 2**n))
-
-
-@given(st.integers(0, 25), st.integers(0, 25), st.integers(0, 5), st.integers(0, 5))
-def test_the_paired_p_value_equals_the_exact_binomial_sum(gained, lost, both, neither):
-    before = [False] * gained + [True] * lost + [True] * both + [False] * neither
-    after = [True] * gained + [False] * lost + [True] * both + [False] * neither
-    assert scaling.compare_paired(before, after) == (gained, lost, pytest.approx(sum_two_sided(gained, lost)))
-
-
-def test_a_paired_test_gives_the_p_value_of_the_textbooks():
-    # 1 against 9: 2 (C(10,0) + C(10,1)) / 2^10
-    assert scaling.compare_paired([False] * 9 + [True], [True] * 9 + [False]) == (9, 1, 22 / 1024)
-
-
-def test_systems_that_never_differ_have_a_p_value_of_one():
-    assert scaling.compare_paired([True, False], [True, False]) == (0, 0, 1.0)
-
-
-def test_systems_on_different_numbers_of_questions_cannot_be_compared():
-    with pytest.raises(ValueError, match="shorter"):
-        scaling.compare_paired([True, False], [True])
-
-
-def enumerate_power(n, discordant, effect):
-    """Exact power of McNemar's test without correction, given that `discordant` n questions differ."""
-    m = round(n * discordant)
-    p = (1 + effect / discordant) / 2
-    detected = [i for i in range(m + 1) if abs(2 * i - m) > 1.959964 * math.sqrt(m)]
-    return sum(math.comb(m, i) * p**i * (1 - p) ** (m - i) for i in detected)
-
-
-@pytest.mark.parametrize(("n", "discordant"), [(320, 0.3), (500, 0.2), (1000, 0.1)])
-@pytest.mark.parametrize("power", [0.8, 0.9])
-def test_the_detectable_effect_is_detected_with_the_power_asked_for(n, discordant, power):
-    effect = scaling.find_detectable_effect(n, discordant, power=power)
-    assert enumerate_power(n, discordant, effect) == pytest.approx(power, abs=0.04)
-
-
 # ------------------------------------------------------------------ intervals
 
 
@@ -141,6 +95,40 @@ def test_systems_are_paired_by_the_same_seed():
 
 def test_another_seed_draws_other_resamples():
     assert not np.array_equal(scaling.resample(9, 5, 7), scaling.resample(9, 5, 8))
+
+
+def check_score(p, successes, n):
+    """|share - p| in standard errors of p: 1.96 at both ends of Wilson's interval."""
+    return abs(successes / n - p) / math.sqrt(p * (1 - p) / n)
+
+
+@given(st.integers(1, 2000), st.data())
+def test_the_ends_of_a_share_solve_the_score_equation(n, data):
+    successes = data.draw(st.integers(0, n))
+    found = scaling.bound_share(successes, n)
+    ends = [end for end, edge in ((found.low, successes == 0), (found.high, successes == n)) if not edge]
+    assert [check_score(end, successes, n) for end in ends] == pytest.approx([scaling.Z95] * len(ends), rel=1e-6)
+    assert found.low <= found.value <= found.high
+
+
+def test_a_share_has_the_interval_of_the_textbooks():
+    # Newcombe 1998, table I, Wilson's method: 81/263, 15/148, 0/20, 1/29
+    found = scaling.bound_share(np.array([81, 15, 0, 1]), np.array([263, 148, 20, 29]))
+    assert found.low.round(4).tolist() == [0.2553, 0.0624, 0.0000, 0.0061]
+    assert found.high.round(4).tolist() == [0.3662, 0.1605, 0.1611, 0.1718]
+
+
+@pytest.mark.parametrize("n", [1, 7, 500])
+def test_none_and_all_are_bounded_on_one_side_only(n):
+    none, every = scaling.bound_share(0, n), scaling.bound_share(n, n)
+    assert (none.low, every.high) == (0, 1)
+    assert none.high == 1 - every.low == pytest.approx(scaling.Z95**2 / (n + scaling.Z95**2))
+
+
+@pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, 0), ([1, 9], 5)])
+def test_counts_that_are_no_share_are_refused(successes, n):
+    with pytest.raises(ValueError, match="between 0 and n"):
+        scaling.bound_share(successes, n)
 
 
 # ------------------------------------------------------------------ the paper's measures

@@ -1,38 +1,56 @@
-"""Which questions are trained on: filters, the pool, Algorithm 1 and the subsets it is compared with."""
+"""Which questions are trained on: Algorithm 1, the released notebook's rule, and the subsets they are compared with."""
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s1_utils import chat
 from s1_utils.errors import StudyError
-from s1_utils.filters import draw_pool, find_quality_reason, judge_rows
-from s1_utils.selection import COLUMNS, SUBSETS, select_subset
+from s1_utils.selection import (
+    COLUMNS,
+    CORNERS,
+    DESIGNS,
+    FACTORS,
+    SUBSETS,
+    find_design,
+    find_eligible,
+    select_seeds,
+    select_subset,
+    weigh_benchmarks,
+)
 
 DOMAINS = ("algebra", "biology", "chess")
 
 
 def make_features(rows):
-    """(domain, thinking tokens, solved) of questions q00, q01, … → a `features` table."""
-    table = pd.DataFrame(rows, columns=["domain", "thinking_tokens", "solved"])
+    """(domain, thinking tokens, solved[, quality reason, source, outright reason]) of questions q00, q01, …"""
+    filled = [(*row, *(None, "NuminaMATH", None)[len(row) - 3 :]) for row in rows]
+    columns = ["domain", "thinking_tokens", "solved", "quality", "source", "outright"]
+    table = pd.DataFrame(filled, columns=columns).astype({"quality": "string", "outright": "string"})
     return table.assign(question_id=[f"q{i:02}" for i in range(len(table))])
 
 
 FEATURES = st.lists(
-    st.tuples(st.sampled_from(DOMAINS), st.integers(1, 20), st.booleans()), min_size=1, max_size=30
+    st.tuples(
+        st.sampled_from(DOMAINS), st.integers(1, 20), st.booleans(), st.sampled_from([None, None, "inconsistent"])
+    ),
+    min_size=1,
+    max_size=30,
 ).map(make_features)
-NAMES = st.sampled_from(SUBSETS)
+NAMES = st.sampled_from([*SUBSETS, *CORNERS, "difficulty+length"])
 
 
 @st.composite
 def selections(draw, names=NAMES):
     """(name, features, size) that can be selected."""
-    name, features = draw(names), draw(FEATURES.filter(lambda table: not table["solved"].all()))
-    eligible = (~features["solved"]).sum() if name == "s1K" else len(features)
-    return name, features, draw(st.integers(1, int(eligible)))
+    name = draw(names)
+    features = draw(FEATURES.filter(lambda table: len(find_eligible(name, table))))
+    return name, features, draw(st.integers(1, len(find_eligible(name, features))))
 
 
 @given(selections())
@@ -64,11 +82,37 @@ def test_the_order_of_the_input_never_changes_a_subset(selection, seed):
     )
 
 
-@given(selections(st.just("s1K")))
-def test_the_papers_subset_never_holds_a_solved_question(selection):
+@given(selections(st.sampled_from(["s1K", "difficulty", "quality+difficulty", "difficulty+length"])))
+def test_a_subset_of_difficult_questions_never_holds_a_solved_one(selection):
     name, features, size = selection
     chosen = select_subset(name, features, size=size, seed=0)["question_id"]
     assert not features[features["question_id"].isin(chosen)]["solved"].any()
+
+
+@given(selections(st.sampled_from(["s1K", "quality", "quality+diversity"])))
+def test_a_subset_of_good_questions_never_holds_a_poor_one(selection):
+    name, features, size = selection
+    chosen = select_subset(name, features, size=size, seed=0)["question_id"]
+    assert features[features["question_id"].isin(chosen)]["quality"].isna().all()
+
+
+@pytest.mark.parametrize("name", ["random", "diverse", "longest", "full"])
+def test_the_other_subsets_may_hold_every_question(name):
+    features = make_features([("algebra", 3, True, "poor"), ("chess", 2, False), ("chess", 1, True)])
+    assert len(select_subset(name, features, size=3, seed=0)) == 3
+
+
+def test_with_random_and_diverse_and_s1k_the_corners_are_all_combinations_of_the_three_criteria():
+    designs = [find_design(name) for name in ("random", "diverse", *CORNERS)]
+    combinations = {(design.quality, design.difficulty, design.diversity) for design in designs}
+    assert len(combinations) == len(designs) == 8
+    assert not any(design.length or design.outright for design in designs)
+
+
+@given(st.lists(st.sampled_from(FACTORS), min_size=1, unique=True), st.randoms())
+def test_factors_may_be_joined_in_any_order(factors, random):
+    shuffled = random.sample(factors, len(factors))
+    assert find_design("+".join(shuffled)) == find_design("+".join(factors))
 
 
 @given(selections(st.just("longest")))
@@ -84,6 +128,8 @@ def test_a_subset_records_its_name_every_step_and_a_reason(selection):
     name, features, size = selection
     table = select_subset(name, features, size=size, seed=0)
     assert list(table.columns) == COLUMNS
+    by_id = features.set_index("question_id")["domain"]
+    assert table["domain"].tolist() == by_id[table["question_id"]].tolist()
     assert table["step"].tolist() == list(range(size))
     assert set(table["subset"]) == {name}
     assert table["reason"].str.len().min() > 0
@@ -127,106 +173,195 @@ def test_within_a_domain_each_rank_is_drawn_half_as_often_as_the_one_before():
     assert sum((first.count(i) - n) ** 2 / n for i, n in expected.items()) < 25.9
 
 
+@given(selections(), st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True))
+def test_many_seeds_at_once_give_what_each_gives_alone(selection, seeds):
+    name, features, size = selection
+    for seed, table in zip(seeds, select_seeds(name, features, size=size, seeds=seeds), strict=True):
+        pd.testing.assert_frame_equal(table, select_subset(name, features, size=size, seed=seed))
+
+
+@given(selections(st.just("random")), st.integers(0, 9))
+def test_a_question_more_changes_a_uniform_subset_by_one_question_at_most(selection, seed):
+    name, features, size = selection
+    more = pd.concat([features, make_features([("chess", 1, False)]).assign(question_id="new")], ignore_index=True)
+    one, two = (set(select_subset(name, table, size=size, seed=seed)["question_id"]) for table in (features, more))
+    assert len(one - two) <= 1
+
+
+# ------------------------------------------------------------------ ranks, rows taken outright
+
+
+@given(selections(st.just("s1K")))
+def test_a_rank_counts_the_longer_questions_left_in_the_domain(selection):
+    name, features, size = selection
+    left = find_eligible(name, features).sort_values("thinking_tokens", ascending=False, kind="stable")
+    for pick in select_subset(name, features, size=size, seed=0).itertuples():
+        pool = left.loc[left["domain"] == pick.domain, "question_id"].tolist()
+        assert pool[pick.rank] == pick.question_id
+        left = left[left["question_id"] != pick.question_id]
+
+
+def test_equal_lengths_are_ranked_by_question_id():
+    features = make_features([("algebra", 5, False)] * 4).sample(frac=1, random_state=1)
+    assert select_subset("longest", features, size=4, seed=0)["question_id"].tolist() == ["q00", "q01", "q02", "q03"]
+
+
+OUTRIGHT = [("algebra", 1, False, None, "GPQA", "GPQA, attempt right")] * 3 + [("chess", i, False) for i in range(9)]
+
+
+def test_rows_taken_outright_come_first_with_their_reason():
+    chosen = select_subset("s1K", make_features(OUTRIGHT), size=6, seed=0)
+    assert chosen["question_id"].tolist()[:3] == ["q00", "q01", "q02"]
+    assert chosen["reason"].tolist()[:3] == ["included outright: GPQA, attempt right"] * 3
+    assert chosen["rank"].isna().tolist() == [True] * 3 + [False] * 3
+
+
+def test_a_solved_row_is_not_taken_outright():
+    solved = [("algebra", 1, True, None, "GPQA", "GPQA, attempt right")]
+    chosen = select_subset("s1K", make_features(solved + OUTRIGHT), size=6, seed=0)
+    assert "q00" not in chosen["question_id"].tolist()
+
+
+@pytest.mark.parametrize("name", ["diverse", "quality+difficulty+diversity+length", "random"])
+def test_only_the_papers_own_subset_takes_rows_outright(name):
+    chosen = [select_subset(name, make_features(OUTRIGHT), size=2, seed=seed) for seed in range(30)]
+    assert not any(table["reason"].str.startswith("included outright").any() for table in chosen)
+    assert any((~table["question_id"].isin(["q00", "q01", "q02"])).any() for table in chosen)
+
+
+def test_more_rows_outright_than_asked_for_are_refused_with_a_way_out():
+    with pytest.raises(StudyError, match=r"3 questions are included outright, more than the 2 asked for.*quality"):
+        select_subset("s1K", make_features(OUTRIGHT), size=2, seed=0)
+
+
+# ------------------------------------------------------------------ the released notebook's rule
+
+
+def transcribe_notebook(features, size, seed):
+    """The filter notebook's last cells, step by step with lists and cumulative sums, given the same random draws.
+
+    A set that starts with the rows taken outright; a domain uniformly (up to 70 %), then by the benchmarks' counts;
+    one of its questions by 2^-rank, removed from the domain even if the set has it already.
+    """
+    draw = random.Random(f"{seed}/s1K").random
+
+    def pick(weights):
+        shares = np.cumsum(weights) / np.sum(weights)
+        return int(np.searchsorted(shares, draw(), side="right"))
+
+    rows = features[features["quality"].isna() & ~features["solved"]].sort_values("question_id")
+    counts = {name: rows[rows["source"] == name]["domain"].value_counts() for name in ("AIME (1983-2021)", "GPQA")}
+    aime, gpqa = counts["AIME (1983-2021)"].to_dict(), counts["GPQA"].to_dict()
+    benchmark = {
+        domain: aime.get(domain, 0) + int(gpqa.get(domain, 0) * 0.5 * sum(aime.values()) / max(1, sum(gpqa.values())))
+        for domain in sorted(rows["domain"].unique())
+    }
+    chosen = list(rows[rows["outright"].notna()]["question_id"])
+    left = {domain: list(part["question_id"]) for domain, part in rows.groupby("domain")}
+    tokens = rows.set_index("question_id")["thinking_tokens"]
+    while len(chosen) < size:
+        if len(chosen) < int(0.7 * size):
+            names = sorted(domain for domain in left if left[domain])
+            domain = names[pick([1] * len(names))]
+        else:
+            names = sorted(domain for domain in left if left[domain] and benchmark[domain])
+            if not names:
+                return None
+            domain = names[pick([benchmark[name] for name in names])]
+        order = sorted(left[domain], key=lambda name: (-tokens[name], name))
+        question = order[pick([2.0**-rank for rank in range(len(order))])]
+        left[domain].remove(question)
+        if question not in chosen:
+            chosen.append(question)
+    return chosen
+
+
+MIXED = st.lists(
+    st.tuples(
+        st.sampled_from(DOMAINS),
+        st.integers(1, 20),
+        st.just(False),
+        st.none(),
+        st.sampled_from(["NuminaMATH", "AIME (1983-2021)", "GPQA"]),
+        st.sampled_from([None, None, "benchmark, attempt right"]),
+    ),
+    min_size=3,
+    max_size=30,
+).map(make_features)
+
+
+@settings(max_examples=300)
+@given(MIXED, st.integers(0, 99), st.data())
+def test_the_notebooks_rule_picks_what_its_transcription_picks_from_the_same_draws(features, seed, data):
+    size = data.draw(st.integers(max(1, int(features["outright"].notna().sum())), len(features)))
+    expected = transcribe_notebook(features, size, seed)
+    if expected is None:
+        with pytest.raises(StudyError, match="no AIME or GPQA domain has any left"):
+            select_subset("s1K", features, size=size, seed=seed, rule="notebook_700_300")
+    else:
+        chosen = select_subset("s1K", features, size=size, seed=seed, rule="notebook_700_300")
+        assert chosen["question_id"].tolist() == expected
+
+
+def test_the_notebooks_weights_are_those_of_its_formula():
+    # 4 AIME, 3 GPQA: the factor is 0.5 · 4 / 3; int(2 · 0.667) = 1 and int(1 · 0.667) = 0
+    rows = [("algebra", 1, False, None, "AIME (1983-2021)")] * 3 + [("chess", 1, False, None, "AIME (1983-2021)")]
+    rows += [("chess", 1, False, None, "GPQA")] * 2 + [("biology", 1, False, None, "GPQA")]
+    assert weigh_benchmarks(make_features(rows)) == {"algebra": 3, "chess": 2}
+
+
+def test_the_last_picks_of_the_notebook_are_only_of_the_benchmarks_domains():
+    rows = [("algebra", i, False, None, "AIME (1983-2021)") for i in range(40)]
+    rows += [("chess", i, False) for i in range(40)]
+    chosen = select_subset("s1K", make_features(rows), size=20, seed=0, rule="notebook_700_300")
+    assert set(chosen["domain"][:14]) == {"algebra", "chess"}
+    assert set(chosen["domain"][14:]) == {"algebra"}
+
+
+def test_without_benchmarks_the_notebooks_rule_says_what_to_do():
+    features = make_features([("algebra", i, False) for i in range(9)])
+    with pytest.raises(StudyError, match=r"6 of 9 questions: no AIME or GPQA domain.*or choose algorithm_1"):
+        select_subset("s1K", features, size=9, seed=0, rule="notebook_700_300")
+
+
+# ------------------------------------------------------------------ bad input
+
+
 @pytest.mark.parametrize("name", SUBSETS)
 def test_too_few_eligible_questions_are_told_with_their_number(name):
     features = make_features([("algebra", 1, True)] * 2 + [("chess", 1, False)] * 3)
-    eligible = 3 if name == "s1K" else 5
+    eligible = 3 if DESIGNS[name].difficulty else 5
     with pytest.raises(StudyError, match=f"Subset {name} needs 6 questions but only {eligible} are eligible"):
         select_subset(name, features, size=6, seed=0)
 
 
-def test_an_unknown_subset_is_refused_with_the_names_there_are():
-    with pytest.raises(StudyError, match="No subset 's1k': choose from s1K, random"):
-        select_subset("s1k", make_features([("algebra", 1, False)]), size=1, seed=0)
-
-
-# ------------------------------------------------------------------ filters
-
-
 @pytest.mark.parametrize(
-    ("question", "reason"),
+    ("name", "told"),
     [
-        ("Find x. [asy] draw((0,0)); [/asy]", "ascii-art diagram"),
-        ("What does ![Image] show?", "image that isn't there"),
-        ("p12. Find x.", "inconsistent numbering"),
-        ("**p1.** Find x.", "inconsistent numbering"),
-        ("**5.** Find x.", "inconsistent numbering"),
-        ("Find **all** x.", None),
-        ("Find x in step 12.", None),
-        ("Is p = 12?", None),
+        ("s1k", r"No subset 's1k' \(did you mean s1K\?\): choose from s1K, random"),
+        ("quality+size", "or join quality, difficulty, diversity, length with"),
+        ("quality+quality", "No subset"),
+        ("", "No subset ''"),
     ],
 )
-def test_the_quality_filter_drops_what_the_papers_drops(question, reason):
-    assert find_quality_reason(question) == reason
+def test_an_unknown_subset_is_refused_with_the_names_there_are(name, told):
+    with pytest.raises(StudyError, match=told):
+        select_subset(name, make_features([("algebra", 1, False)]), size=1, seed=0)
 
 
-GOOD = {"question_id": "a", "question": "Find x.", "thinking": "x is 3", "attempt": "3", "attempt_correct": True}
+def test_an_unknown_rule_is_refused_with_the_names_there_are():
+    with pytest.raises(StudyError, match="No rule 'paper' of selection: choose algorithm_1 or notebook_700_300"):
+        select_subset("s1K", make_features([("algebra", 1, False)]), size=1, seed=0, rule="paper")
 
 
-def judge(tokenizer, *changes, max_train_tokens=256):
-    rows = pd.DataFrame([GOOD | change for change in changes], index=range(5, 5 + len(changes)))
-    rows = rows.astype({"attempt_correct": "boolean"})
-    return judge_rows(rows, tokenizer, system_prompt="Think.", max_train_tokens=max_train_tokens)
+@pytest.mark.parametrize("column", ["domain", "thinking_tokens", "solved"])
+def test_a_null_feature_is_refused_with_its_name_and_number(column):
+    features = make_features([("algebra", 1, False)] * 3).astype({"solved": "boolean", "thinking_tokens": "Int64"})
+    features.loc[1, column] = None
+    with pytest.raises(StudyError, match=f"{column} in 1 rows.*drop_incomplete"):
+        select_subset("random", features, size=1, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({}, None),
-        ({"attempt_correct": False}, None),
-        ({"thinking": "x is 3 " * 99}, "longer than the training limit"),
-        ({"attempt_correct": None}, "attempt can't be graded"),
-        ({"question": "Find x. [asy]"}, "ascii-art diagram"),
-    ],
-)
-def test_a_row_is_dropped_for_one_reason_or_none(tokenizer, change, reason):
-    dropped = judge(tokenizer, {}, change)["dropped"]
-    assert [None if pd.isna(one) else one for one in dropped] == [None, reason]
-
-
-def test_a_row_as_long_as_the_limit_is_kept(tokenizer):
-    length = int(judge(tokenizer, {})["train_tokens"].iloc[0])
-    kept = [judge(tokenizer, {}, max_train_tokens=limit)["dropped"].isna().all() for limit in (length, length - 1)]
-    assert kept == [True, False]
-
-
-def test_training_tokens_count_the_whole_row_prompt_included(tokenizer):
-    text = chat.write_prompt(tokenizer, "Find x.", "Think.") + chat.write_completion("x is 3", "3")
-    assert judge(tokenizer, {}, {})["train_tokens"].tolist() == [len(chat.encode(tokenizer, text))] * 2
-
-
-def test_judgements_keep_the_rows_they_belong_to(tokenizer):
-    judged = judge(tokenizer, {"question_id": "b", "question": "[asy]"}, {"question_id": "c"})
-    assert judged["question_id"].tolist() == ["b", "c"]
-    assert judged["dropped"].isna().tolist() == [False, True]
-
-
-@given(FEATURES, st.integers(0, 40))
-def test_the_pool_takes_from_each_domain_alike_as_long_as_there_are_enough(features, size):
-    drawn, there = (table["domain"].value_counts() for table in (draw_pool(features, size, 0), features))
-    for domain in there.index:
-        others = [drawn.get(other, 0) for other in there.index]
-        assert drawn.get(domain, 0) == there[domain] or drawn.get(domain, 0) >= max(others) - 1
-
-
-@given(FEATURES, st.integers(0, 40))
-def test_the_pool_has_the_size_asked_for_or_all_there_is(features, size):
-    drawn = draw_pool(features, size, 0)["question_id"]
-    assert len(set(drawn)) == len(drawn) == min(size, len(features))
-
-
-@given(FEATURES, st.integers(0, 40), st.integers(0, 9))
-def test_the_order_of_the_input_never_changes_the_pool(features, size, seed):
-    shuffled = features.sample(frac=1, random_state=seed)
-    pd.testing.assert_frame_equal(draw_pool(features, size, 0), draw_pool(shuffled, size, 0))
-
-
-@given(FEATURES, st.integers(1, 40))
-def test_a_smaller_pool_is_part_of_a_larger_one(features, size):
-    small, large = (set(draw_pool(features, n, 0)["question_id"]) for n in (size - 1, size))
-    assert small <= large
-
-
-def test_another_seed_draws_another_pool():
-    features = make_features([(domain, 1, False) for domain in DOMAINS for _ in range(30)])
-    assert len({tuple(draw_pool(features, 30, seed)["question_id"]) for seed in range(3)}) == 3
+def test_a_missing_feature_is_refused_with_its_name():
+    with pytest.raises(StudyError, match=r"lacks the column.s. quality"):
+        select_subset("random", make_features([("algebra", 1, False)]).drop(columns="quality"), size=1, seed=0)

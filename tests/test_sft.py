@@ -1,4 +1,4 @@
-"""Training rows and their order; training itself is in the slow tests."""
+"""Training rows and their order; long training is in the slow tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s1_utils import chat
+from s1_utils import chat, models
 from s1_utils.errors import StudyError
-from s1_utils.sft import order_batches, write_rows
+from s1_utils.params import SftParams, load_profile
+from s1_utils.sft import order_batches, train, write_rows
 
 ROWS = pd.DataFrame(
     {
@@ -23,8 +24,8 @@ ROWS = pd.DataFrame(
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=80)
 
 
-def write(tokenizer, rows=ROWS, max_length=256):
-    return write_rows(rows, tokenizer, system_prompt="Think.", max_length=max_length)
+def write(tokenizer, rows=ROWS, max_length=256, may_cut=False):
+    return write_rows(rows, tokenizer, system_prompt="Think.", max_length=max_length, may_cut=may_cut)
 
 
 def test_a_row_is_a_prompt_and_the_completion_to_learn(tokenizer):
@@ -51,6 +52,35 @@ def test_rows_too_long_are_counted_and_never_cut(tokenizer):
     longest = max(row["length"] for row in write(tokenizer))
     with pytest.raises(StudyError, match=f"1 rows are longer than max_length = {longest - 1}"):
         write(tokenizer, max_length=longest - 1)
+
+
+def test_where_rows_may_be_cut_a_long_one_counts_as_long_as_the_limit(tokenizer):
+    longest = max(row["length"] for row in write(tokenizer))
+    lengths = [row["length"] for row in write(tokenizer, max_length=longest - 1, may_cut=True)]
+    assert max(lengths) == longest - 1
+
+
+def test_a_row_whose_prompt_fills_the_limit_is_refused_even_where_rows_may_be_cut(tokenizer):
+    prompt = max(len(chat.encode(tokenizer, row["prompt"])) for row in write(tokenizer))
+    assert write(tokenizer, max_length=prompt + 1, may_cut=True)
+    with pytest.raises(StudyError, match=r"prompts leave no room in max_length"):
+        write(tokenizer, max_length=prompt, may_cut=True)
+
+
+def test_a_cut_row_is_trained_on_without_its_end(tmp_path):
+    base = models.resolve_model("random-llama")
+    params = load_profile(SftParams, "smoke").model_copy(update={"batch_size": 2})
+    tokenizer = models.load_tokenizer(base)
+    longest = max(row["length"] for row in write(tokenizer))
+    cut = params.model_copy(update={"max_length": longest - 4})
+    shown = [
+        train(base, ROWS, tmp_path / str(i), one, system_prompt="Think.", seed=0, may_cut=True)["label_mask"]
+        for i, one in enumerate((params, cut))
+    ]
+    whole, short = (next(text for text in mask["trained_on"] if "Try A" in text) for mask in shown)
+    assert whole.endswith("<|im_end|>")
+    assert whole.startswith(short)
+    assert len(chat.encode(tokenizer, short)) == len(chat.encode(tokenizer, whole)) - 4
 
 
 def test_no_rows_at_all_are_refused(tokenizer):

@@ -114,15 +114,16 @@ def ask_teachers(
     silence_s: float = 600.0,
     backoff_s: float = 2.0,
     retry_failures: bool = False,
+    needs_thinking: bool = True,
     count_tokens: Callable[[str], int] = count_bytes,
 ) -> None:
     """Ask `teacher` each question (columns question_id, question) that has no result in `journal` yet.
 
     `max_usd` bounds the dollars of the whole journal, all sessions and teachers. `attempts`: requests for a question in
     this call, each at most `timeout_s` seconds long and `silence_s` without a byte; the next `backoff_s` after the
-    first failure, then twice as long. `retry_failures`: also ask again what failed. `count_tokens` prices replies
-    whose server reports no usage. Raises StudyError for a wrong key or model, and when no request fits the rest of the
-    dollars; the journal keeps what is done.
+    first failure, then twice as long. `retry_failures`: also ask again what failed. `needs_thinking`: a reply without
+    any is no trace. `count_tokens` prices replies whose server reports no usage. Raises StudyError for a wrong key or
+    model, and when no request fits the rest of the dollars; the journal keeps what is done.
     """
     key = read_key(teacher)
     closed = ("trace",) if retry_failures else ("trace", "failed")
@@ -139,7 +140,7 @@ def ask_teachers(
         return
     asking = _Asking(
         teacher, key, journal, purse, seed=seed, attempts=attempts, timeout_s=timeout_s, backoff_s=backoff_s,
-        count_tokens=count_tokens,
+        needs_thinking=needs_thinking, count_tokens=count_tokens,
     )  # fmt: skip
     rows = list(zip(todo["question_id"], todo["question"], strict=True))
     thread = LoopThread("teachers")
@@ -203,6 +204,7 @@ class _Asking:
     attempts: int
     timeout_s: float
     backoff_s: float
+    needs_thinking: bool
     count_tokens: Callable[[str], int]
     error: StudyError | None = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
@@ -267,7 +269,7 @@ class _Asking:
         except StudyError as error:  # no fault of this question
             self._stop(error)
             return {"state": "again", "reason": "stopped", "detail": str(error), "usd": 0.0}, None
-        reason = judge_reply(reply)
+        reason = judge_reply(reply, needs_thinking=self.needs_thinking)
         texts = {"thinking": reply.thinking, "attempt": reply.attempt}  # a cut trace can still be looked at
         state, usd = "failed" if reason else "trace", self._price_reply(question, reply)
         return {"state": state, "reason": reason, "detail": "", **texts, "usd": usd}, None

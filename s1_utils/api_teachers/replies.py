@@ -62,15 +62,15 @@ def split_thinking(text: str, markers: tuple[str, str]) -> tuple[str, str, bool]
     return "\n\n".join(filter(None, blocks)), rest.strip(), True
 
 
-def judge_reply(reply: Reply) -> str:
-    """Why a whole reply is no trace; "" if it is one."""
+def judge_reply(reply: Reply, *, needs_thinking: bool = True) -> str:
+    """Why a whole reply is no trace; "" if it is one. Without `needs_thinking` an attempt is enough."""
     if reply.finish in CUT:
         return "cut at max_tokens"
     if reply.finish not in WHOLE:
         return f"ended by {reply.finish[:40]}"
     if not reply.is_closed:
         return "thinking not closed"
-    if not reply.thinking:
+    if needs_thinking and not reply.thinking:
         return "no thinking"
     return "" if reply.attempt else "no attempt"
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import operator
 import random
 import subprocess
 import sys
@@ -23,13 +22,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import hub_fixtures
+from reporting import finish, report, say
 
 from s1_utils.math_grader import grade_expressions
 from s1_utils.paper.table import SOURCES
 from s1_utils.store import Journal
 
 SEED, RECORDS, ANSWERS, HOSTILE = 0, 100_000, 10_000, 100
-OPERATORS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 ASKED = ("problem", "question", "Question", "input", "description", "question_content", "prompt")  # columns with it
 
 CHILD = """
@@ -60,23 +59,6 @@ parts = {"read": read - start, "checked": checked - read, "written": time.monoto
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(json.dumps({"rows": len(found.questions), "seconds": sum(parts.values()), "gib": peak, "parts": parts}))
 """
-
-short: list[str] = []
-
-
-def report(name: str, value: float, goal: str | None = None, **more: str) -> None:
-    """Print one line; `goal` is a comparison, such as '<= 3'."""
-    sign, bound = goal.split() if goal else ("", "")
-    holds = not goal or bool(OPERATORS[sign](value, float(bound)))
-    if not holds:
-        short.append(name)
-    value = round(value, 3) if isinstance(value, float) else value
-    print(json.dumps({"name": name, "value": value, "goal": goal, "holds": holds, **more}), flush=True)
-
-
-def say(text: str) -> None:
-    print(f"[{time.monotonic() - BEGUN:6.1f} s] {text}", file=sys.stderr, flush=True)
-
 
 # ------------------------------------------------------------------ the pool
 
@@ -185,11 +167,8 @@ def main() -> int:
         measure_journal(Path(folder), share=share)
     say("grades")
     measure_grades(share=share)
-    say(f"short of the goal: {', '.join(short) or 'nothing'}")
-    return 1 if short else 0
+    return finish()
 
-
-BEGUN = time.monotonic()
 
 if __name__ == "__main__":
     sys.exit(main())

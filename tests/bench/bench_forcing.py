@@ -10,8 +10,6 @@ generated puzzles. Times are wall seconds, the best of repeats that take turns, 
 from __future__ import annotations
 
 import argparse
-import json
-import operator
 import random
 import statistics
 import sys
@@ -21,30 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reporting import finish, report, say
+
 from s1_utils import chat, generation, paths, sources
 from s1_utils.budget_forcing import Answer, Decode, Force, Ids, Policy, Ran, Setting, close_thinking, force_budget
 from s1_utils.engines import Engine, Row
 
 SHAPES = (2, 4, 8, 16, 32, 64, 128), (1, 2, 4, 6)  # budgets, doubling as the paper's 500 … 16,000, auto; waits
-OPERATORS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 WAIT_TEXT, ANSWER_TOKENS, SEED = " Wait,", 4, 0
 LOCKSTEP_GOAL = {"transformers": 2.0, "vllm": 1.5}
-
-short: list[str] = []
-
-
-def report(name: str, value: float, goal: str | None = None, **more: str) -> None:
-    """Print one line; `goal` is a comparison, such as '<= 3'."""
-    sign, bound = goal.split() if goal else ("", "")
-    holds = not goal or bool(OPERATORS[sign](value, float(bound)))
-    if not holds:
-        short.append(name)
-    value = round(value, 3) if isinstance(value, float) else value
-    print(json.dumps({"name": name, "value": value, "goal": goal, "holds": holds, **more}), flush=True)
-
-
-def say(text: str) -> None:
-    print(f"[{time.monotonic() - BEGUN:6.1f} s] {text}", file=sys.stderr, flush=True)
 
 
 def measure(repeats: int, tasks: dict[str, Callable[[], Any]]) -> dict[str, float]:
@@ -311,11 +294,8 @@ def main() -> int:
         check_independence(bench, 2 if quick else 16, 8 if quick else 40)
         say("model.generate")
         compare_generate(bench, 8 if quick else 16, 12 if quick else 64, 1 if quick else 4)
-    say(f"short of the goal: {', '.join(short) or 'nothing'}")
-    return 1 if short else 0
+    return finish()
 
-
-BEGUN = time.monotonic()
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import operator
 import random
 import re
 import resource
@@ -30,13 +29,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from reporting import report, short
+
 from s1_utils.dedup import POLICIES, Index, Match, label
 from s1_utils.near_duplicates import find_pairs
 from s1_utils.overlap_plants import DISGUISES, NEGATIVES, Plant, make_plants, read_items_and_hosts
 
 SEED, TEXTS, SET_ASIDE, PER_KIND, REPEATED = 0, 60_000, 400, 60, 300
 N, NEAR, SHINGLE = 8, 0.7, 5
-OPERATORS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 
 
 @dataclass(frozen=True)
@@ -70,24 +70,9 @@ METHODS = [
     Method("audited", "audited", "s1", 3.0, 40),
 ]
 
-# ------------------------------------------------------------------ the lines of output
-
-short: list[str] = []
-
-
-def report(name: str, value: float | None, goal: str | None = None, **more: str) -> None:
-    """Print one line; `goal` is a comparison, such as '<= 3'. No value, no verdict."""
-    holds = True
-    if goal is not None and value is not None:
-        sign, bound = goal.split()
-        holds = bool(OPERATORS[sign](value, float(bound)))
-    if not holds:
-        short.append(name)
-    value = round(value, 3) if isinstance(value, float) else value
-    print(json.dumps({"name": name, "value": value, "goal": goal, "holds": holds, **more}), flush=True)
-
 
 def say(text: str) -> None:
+    """Progress, with CPU seconds."""
     print(f"[{time.process_time():6.1f} s] {text}", file=sys.stderr, flush=True)
 
 

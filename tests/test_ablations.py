@@ -1,0 +1,76 @@
+"""The design of the ablations: which runs there are, on which rows, and what the tables say of them."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from s1_utils import ablations, selection
+from s1_utils.errors import StudyError
+from s1_utils.params import AblationParams, load_profile
+
+
+def make_params(**changes):
+    return load_profile(AblationParams, "smoke").model_copy(update=changes)
+
+
+def make_features(n=60):
+    rows = [(f"q{i:02}", ("algebra", "chess")[i % 2], 10 + i, i % 5 == 0, 100 + i, i % 3 == 0) for i in range(n)]
+    names = ["question_id", "domain", "thinking_tokens", "solved", "train_tokens", "attempt_correct"]
+    nothing = pd.array([None] * n, dtype="string")
+    return pd.DataFrame(rows, columns=names).assign(source="puzzles", quality=nothing, outright=nothing)
+
+
+def test_every_subset_has_a_run_for_every_seed_and_s1k_one_for_every_training_length():
+    runs = ablations.list_runs(make_params(subsets=["s1K", "random"], seeds=[3, 4], train_lengths=[96]))
+    labels = ["s1K/3", "s1K/4", "random/3", "random/4", "s1K@96/3", "s1K@96/4"]
+    assert [run.label for run in runs] == labels
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seeds": [1, 2, 1]}, r"seeds has repeats"),
+        ({"subsets": ["s1K", "s1K"]}, r"subsets has repeats"),
+        ({"train_lengths": [96, 96]}, r"train_lengths has repeats"),
+        ({"subsets": ["s1K", "randon"]}, r"did you mean random"),
+        ({"subsets": ["random"]}, r"subsets must hold s1K"),
+        ({"seeds": []}, r"seeds at least one"),
+        ({"train_lengths": [256]}, r"must be shorter than max_length = 256"),
+    ],
+)
+def test_a_design_that_can_not_be_run_is_refused_before_anything_is_trained(change, told):
+    with pytest.raises(StudyError, match=told):
+        ablations.list_runs(make_params(**change))
+
+
+def test_full_has_the_factor_times_the_rows_of_the_others():
+    chosen = ablations.choose_subsets(make_features(), make_params(subset_size=8, full_factor=3))
+    assert chosen.groupby("subset").size().to_dict() == dict.fromkeys(selection.SUBSETS, 8) | {"full": 24}
+
+
+@pytest.mark.parametrize(("reselect", "is_shared"), [(False, True), (True, False)])
+def test_training_seeds_share_a_selection_unless_each_is_to_have_its_own(reselect, is_shared):
+    params = make_params(subsets=["s1K", "random"], seeds=[0, 1], reselect=reselect)
+    chosen = ablations.choose_subsets(make_features(), params)
+    sets = {key: set(rows["question_id"]) for key, rows in chosen.groupby(["subset", "seed"])}
+    assert (sets["random", 0] == sets["random", 1]) is is_shared
+
+
+def test_without_reselect_the_subsets_are_those_of_the_seed_of_the_selection():
+    chosen = ablations.choose_subsets(make_features(), make_params(subsets=["s1K"], seeds=[7], seed=5, subset_size=8))
+    expected = selection.select_subset("s1K", make_features(), size=8, seed=5)
+    assert chosen["question_id"].tolist() == expected["question_id"].tolist()
+
+
+def test_a_training_length_says_what_share_of_its_rows_it_cuts():
+    features = make_features()
+    params = make_params(subsets=["s1K"], seeds=[0], train_lengths=[140], subset_size=8, max_length=256)
+    chosen = ablations.choose_subsets(features, params)
+    columns = ["model", "control", "thinking_tokens", "accuracy", "low", "high", "n"]
+    points = [("s1K/0", "wait", 9.0, 0.5, 0.4, 0.6, 16), ("s1K@140/0", "wait", 30.0, 0.3, 0.2, 0.4, 16),
+              ("s1K/0", "budget", 16.0, 0.9, 0.8, 1.0, 16)]  # fmt: skip
+    table = ablations.summarise_lengths(pd.DataFrame(points, columns=columns), chosen, features, params)
+    lengths = features.set_index("question_id")["train_tokens"][chosen["question_id"]]
+    assert table["cut"].tolist() == [(lengths > 140).mean(), 0.0]
+    assert table[["train_length", "accuracy"]].to_numpy().tolist() == [[140, 0.3], [256, 0.5]]
