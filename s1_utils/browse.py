@@ -52,29 +52,29 @@ def list_questions(
 ) -> pd.DataFrame:
     """What `write_page` takes, of the tables of notebook 2: every training question, with why it is where it is.
 
-    `rows`: questions with trace and verdict; `subset`: the rows of one subset.
+    In the order in which they were selected, then those not drawn, then those rejected. `rows`: questions with trace
+    and verdict; `subset`: the rows of one subset.
     """
     table = rows.merge(candidates[["question_id", "thinking_tokens", "dropped"]], on="question_id")
-    picked = subset.set_index("question_id")
-    known = features.set_index("question_id")
-    solvers = [name for name in features if name.startswith("solved_")]
-    solved = (
-        known[solvers]
-        .fillna(False)
-        .astype(bool)
-        .apply(lambda row: ", ".join(name.removeprefix("solved_") for name in solvers if row[name]), axis=1)
+    ids, picked = table["question_id"], subset.set_index("question_id")
+    chosen = ids.map("step " + (picked["step"] + 1).astype(str) + ": " + picked["reason"]).astype("string")
+    rejected = table["dropped"].astype("string").fillna(ids.map(_name_solvers(features)).astype("string"))
+    left = ids.isin(features["question_id"]).map({True: "in the pool, not drawn", False: "not in the pool"})
+    status = (
+        pd.Series("not drawn", index=table.index).mask(rejected.notna(), "rejected").mask(chosen.notna(), "selected")
     )
-    step = (picked["step"] + 1).astype(str)
-    why = ("step " + step + ": " + picked["reason"]).reindex(table["question_id"]).reset_index(drop=True)
-    reason = why.astype("object")
-    solved_by = table["question_id"].map(solved).fillna("")
-    is_in_pool = table["question_id"].isin(known.index)
-    reason = reason.where(reason.notna(), table["dropped"])
-    reason = reason.where(reason.notna(), ("solved by " + solved_by).where(solved_by != ""))
-    is_rejected = why.isna() & reason.notna()
-    reason = reason.where(reason.notna(), is_in_pool.map({True: "in the pool, not drawn", False: "not in the pool"}))
-    status = pd.Series("not drawn", index=table.index).mask(is_rejected, "rejected").mask(why.notna(), "selected")
-    return table.assign(status=status, reason=reason, correct=table["attempt_correct"])
+    reason = chosen.fillna(rejected).fillna(left.astype("string"))
+    table = table.assign(status=status, reason=reason, correct=table["attempt_correct"])
+    steps = ids.map(picked["step"]).fillna(len(picked) + status.map(STATUSES.index))
+    return table.loc[steps.sort_values(kind="stable").index].reset_index(drop=True)
+
+
+def _name_solvers(features: pd.DataFrame) -> pd.Series:
+    """question_id → "solved by …", of those that any solver solved."""
+    by_solver = features.set_index("question_id").filter(like="solved_").fillna(False).astype(bool)
+    names = by_solver.columns.str.removeprefix("solved_")
+    solved = by_solver[by_solver.any(axis=1)]
+    return pd.Series([f"solved by {', '.join(names[row])}" for row in solved.to_numpy()], solved.index, dtype="object")
 
 
 def choose_rows(rows: pd.DataFrame, limit: int) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def label_pool(pool: pd.DataFrame, p: FilterParams, asked_folder: Path) -> dict[
         published = domains.read_published_labels(name, mirror=mirror, revision=revision or None).rows
         found = measure_classifier(published, seed=p.seed)
         measured = {"held_out": found.n_held_out} | {name: getattr(found, name) for name in LABELLER[4:]}
-    judge = collection.Judge(p.judge, p.judge_usd, _share_usd(p), asked_folder) if p.judge else None
+    judge = collection.Judge(p.judge, p.judge_usd, share_usd(p), asked_folder) if p.judge else None
     labels = domains.label_domains(pool, p.domains, seed=p.seed, labelled=published, judge=judge)
     counts = labels.groupby("labelled_by", dropna=False).agg(
         questions=("question_id", "size"), unlabelled=("domain", lambda names: int(names.isna().sum()))
@@ -52,7 +52,7 @@ def label_pool(pool: pd.DataFrame, p: FilterParams, asked_folder: Path) -> dict[
     return {"domains": labels, "labeller": table.astype(dict.fromkeys(LABELLER[3:], "float64"))}
 
 
-def _share_usd(p: FilterParams) -> float:
+def share_usd(p: FilterParams) -> float:
     """The dollars of the labels, and of the grades: half each, if the judge is needed for both."""
     needs_both = p.domains == "judge" and any(solver.model for solver in solvers.read_solvers(p.solvers))
     return p.max_usd / 2 if needs_both else p.max_usd
@@ -77,7 +77,7 @@ def ask_solvers(
         asked = solver_models.ask_models(
             named, pool, journal=journal, asked_folder=folder, temperature=p.solver_temperature, **options
         )
-        spendable = p.model_copy(update={"max_usd": _share_usd(p)})
+        spendable = p.model_copy(update={"max_usd": share_usd(p)})
         tables.append(collection.grade_attempts(asked, pool, spendable, asked_folder=folder))
     return pd.concat(tables, ignore_index=True)
 

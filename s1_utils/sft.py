@@ -173,7 +173,9 @@ def _make_callback(folder: Path) -> Any:
         spoken = time.monotonic()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            loss = float((logs or {}).get("loss", 0.0))
+            if not logs or "loss" not in logs:  # the summary of a finished training
+                return
+            loss = float(logs["loss"])
             if not math.isfinite(loss):
                 raise StudyError(f"The loss is {loss} at step {state.global_step}: lower learning_rate and run again.")
             if time.monotonic() - self.spoken >= SECONDS_BETWEEN_LINES:

@@ -158,3 +158,36 @@ def test_rows_of_another_shape_are_refused(tmp_path, change, message):
     with pytest.raises(StudyError, match=message):
         browse.write_page(tmp_path / "page.html", change(make_rows(["selected"] * 2)), title="Questions")
     assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------ the tables of notebook 2
+
+
+def list_made_up():
+    rows = pd.DataFrame({"question_id": list("abcdef"), "question": "x", "source": "s", "domain": "d"})
+    rows = rows.assign(attempt_correct=pd.array([True, False, None, True, True, True], dtype="boolean"))
+    dropped = pd.array([None, None, "attempt can't be graded", None, None, None], dtype="string")
+    candidates = pd.DataFrame({"question_id": list("abcdef"), "thinking_tokens": 9, "dropped": dropped})
+    features = pd.DataFrame(
+        {"question_id": list("abde"), "solved_x": [False, False, True, False], "solved_y": [False, False, True, None]}
+    )
+    subset = pd.DataFrame({"question_id": ["b", "a"], "step": [0, 1], "reason": ["d: rank 1 of 3", "d: rank 0 of 3"]})
+    return browse.list_questions(rows, candidates, features, subset).set_index("question_id")
+
+
+def test_every_question_has_one_status_and_the_reason_for_it():
+    table = list_made_up()
+    assert table.index.tolist() == ["b", "a", "e", "f", "c", "d"]
+    assert table["status"].tolist() == ["selected", "selected", "not drawn", "not drawn", "rejected", "rejected"]
+    assert table["reason"].tolist() == [
+        "step 1: d: rank 1 of 3",
+        "step 2: d: rank 0 of 3",
+        "in the pool, not drawn",
+        "not in the pool",
+        "attempt can't be graded",
+        "solved by x, y",
+    ]
+
+
+def test_the_list_of_questions_is_what_a_page_takes(tmp_path):
+    assert browse.write_page(tmp_path / "page.html", list_made_up().reset_index(), title="x") == 6
