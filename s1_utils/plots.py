@@ -18,6 +18,7 @@ from s1_utils import selection_plots
 from s1_utils.plot_style import BLUE, COLOURS, GREEN, GREY, METADATA, ORANGE, STYLE
 from s1_utils.store import write_atomically
 
+PANELS = 3  # in a row
 ZERO_TOKENS = 4.0  # where runs without thinking stand on the log axis
 
 
@@ -103,6 +104,19 @@ def draw_ablations(ax: Any, table: pd.DataFrame) -> None:
     ax.set_title("What the training subset is worth", loc="left", fontsize=10)
 
 
+def draw_spread(ax: Any, table: pd.DataFrame) -> None:
+    """One measure of selections over many seeds, a box a subset: quartiles, and 95 % of the seeds as whiskers."""
+    boxes = [
+        {"whislo": row.low, "q1": row.q1, "med": row.median, "q3": row.q3, "whishi": row.high, "label": row.subset}
+        for row in table.iloc[::-1].itertuples()
+    ]
+    look = {"color": BLUE}
+    ax.bxp(boxes, orientation="horizontal", showfliers=False, widths=0.5, boxprops=look, whiskerprops=look,
+           capprops=look, medianprops={"color": ORANGE})  # fmt: skip
+    ax.grid(axis="y", visible=False)
+    ax.set_title(table["measure"].iloc[0], loc="left", fontsize=10)
+
+
 def name_run(row: Any, table: pd.DataFrame) -> str:
     """The subset of a row, with its training seed where the table has several."""
     return f"{row.subset}, seed {row.seed}" if "seed" in table and table["seed"].nunique() > 1 else str(row.subset)
@@ -176,6 +190,7 @@ FIGURES: dict[str, tuple[Callable[[Any, pd.DataFrame], None], tuple[float, float
     "methods": (draw_methods, (7.4, 4.6)),
     "parallel": (draw_parallel, (5.6, 3.9)),
     "training": (draw_training, (5.0, 3.0)),
+    "spread": (draw_spread, (3.2, 1.9)),
     "ablations": (draw_ablations, (5.6, 2.8)),
     "funnel": (selection_plots.draw_funnel, (5.6, 2.8)),
     "domains": (selection_plots.draw_domains, (9.4, 6.6)),
@@ -187,16 +202,22 @@ FIGURES: dict[str, tuple[Callable[[Any, pd.DataFrame], None], tuple[float, float
 
 
 def draw(name: str, table: pd.DataFrame, stamp: str = "") -> Any:
-    """The figure `name` drawn from `table`, a panel a benchmark; `stamp` is written across it (a smoke run says so)."""
+    """The figure `name` drawn from `table`, a panel a benchmark or measure; `stamp` (of a smoke run) across it."""
     import matplotlib
     from matplotlib.figure import Figure
 
     function, size = FIGURES[name]
     with matplotlib.rc_context(STYLE):
-        panels = [rows for _, rows in table.groupby("benchmark", sort=False)] if "benchmark" in table else [table]
-        figure = Figure(figsize=(size[0] * len(panels), size[1]), layout="constrained")
-        for ax, rows in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            function(ax, rows)
+        by = next((column for column in ("benchmark", "measure") if column in table), None)
+        panels = [rows for _, rows in table.groupby(by, sort=False)] if by else [table]
+        columns = min(len(panels), PANELS)
+        rows = -(-len(panels) // columns)
+        figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).flat
+        for ax, panel in zip(axes, panels, strict=False):
+            function(ax, panel)
+        for ax in axes[len(panels) :]:
+            ax.remove()
         if stamp:
             figure.text(0.5, 0.5, stamp, rotation=25, ha="center", va="center", fontsize=26, color="#cc000055")
     return figure

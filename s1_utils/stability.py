@@ -82,6 +82,30 @@ def describe_seeds(picks: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
     return table.join(sources).reset_index().rename_axis(columns=None)
 
 
+QUANTILES = {"low": 0.025, "q1": 0.25, "median": 0.5, "q3": 0.75, "high": 0.975}
+
+
+def summarise_spread(picks: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
+    """How selections vary from seed to seed: measure, subset and the `QUANTILES` over pairs of seeds, or over seeds.
+
+    Measures: overlap (Jaccard), entropy of domains, mean and median thinking tokens, and the shares of the three
+    largest sources, if there are several.
+    """
+    seeds = describe_seeds(picks, features).rename(
+        columns={
+            "entropy": "entropy of domains (bits)",
+            "mean_tokens": "mean thinking tokens",
+            "median_tokens": "median thinking tokens",
+        }
+    )
+    sources = seeds.filter(like="source: ").mean().sort_values(ascending=False, kind="stable").index
+    seeds = seeds.drop(columns=["seed", *(sources[3:] if len(sources) > 1 else sources)])
+    long = seeds.melt("subset", var_name="measure")
+    pairs = measure_overlap(picks).rename(columns={"jaccard": "value"}).assign(measure="overlap of two seeds (Jaccard)")
+    values = pd.concat([pairs, long], ignore_index=True).groupby(["measure", "subset"], sort=False)["value"]
+    return pd.DataFrame({name: values.quantile(q) for name, q in QUANTILES.items()}).reset_index()
+
+
 def measure_entropy(labels: pd.Series) -> float:
     """Shannon entropy of the shares of the labels, in bits."""
     shares = labels.value_counts(normalize=True).to_numpy()

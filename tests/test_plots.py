@@ -44,6 +44,17 @@ MADE_UP = {  # figure/case → a table that no run has to make first
     "inclusion/s1K": pd.DataFrame(
         {"subset": "s1K", "rank": [1, 2, 3], "share": [1, 0.6, 0.4], "size": 2, "forced": [True, False, False]}
     ),
+    "spread/two": pd.DataFrame(
+        {
+            "measure": list("aabb"),
+            "subset": ["s1K", "random"] * 2,
+            "low": 1.0,
+            "q1": 2.0,
+            "median": 3,
+            "q3": 4,
+            "high": 5,
+        }
+    ),
     "train_length/cut": pd.DataFrame(
         {"label": ["96 tokens", "all"], "thinking_tokens": [61, 40], "accuracy": 0.3, "low": 0.2, "high": 0.4, "n": 128}
     ),

@@ -157,3 +157,14 @@ def test_the_steps_of_a_curve_hold_its_ends_and_every_change(chosen):
     filled = pd.Series(dict(zip(whole["rank"], whole["rank"].map(steps), strict=True))).ffill()
     assert filled.tolist() == whole["share"].tolist()
     assert steps.index[-1] == whole["rank"].iloc[-1]
+
+
+def test_the_spread_over_seeds_is_that_of_the_seeds():
+    features = make_features(40).assign(source=["MATH", "GPQA"] * 20)
+    picks = stability.draw_many(["s1K", "random"], features, size=10, seeds=range(20))
+    table = stability.summarise_spread(picks, features).set_index(["measure", "subset"])
+    seeds = stability.describe_seeds(picks, features)
+    expected = seeds[seeds["subset"] == "random"]["mean_tokens"].quantile([0.025, 0.5, 0.975]).tolist()
+    assert table.loc[("mean thinking tokens", "random"), ["low", "median", "high"]].tolist() == expected
+    assert (table["low"] <= table["median"]).all()
+    assert ("source: GPQA", "s1K") in table.index
