@@ -73,17 +73,47 @@ PLAIN = Format(
     answer_label="Answer:",
 )
 
+PROBE = "Is this question kept word for word?"
+
 
 def encode(tokenizer: Any, text: str) -> Ids:
     """Token ids of `text`, without any special token the tokenizer might add."""
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def encode_markers(tokenizer: Any, fmt: Format = S1) -> Markers:
-    """`fmt` as token ids. Raises StudyError if a marker doesn't survive encoding and decoding."""
+def check_markers(tokenizer: Any, fmt: Format) -> None:
+    """Raises StudyError if a marker of `fmt` doesn't survive encoding and decoding."""
     for text in (fmt.thinking_start, fmt.thinking_end, *fmt.end_markers, *fmt.turn_ends):
         if tokenizer.decode(encode(tokenizer, text)) != text:
             raise StudyError(f"This tokenizer can't encode the marker {text!r}: choose a format it knows.")
+
+
+def check_tokenizer(tokenizer: Any, fmt: Format, *, system_prompt: str = "") -> None:
+    """Raises StudyError, which says what to do, if a model of this tokenizer and chat template can't learn `fmt`."""
+    check_markers(tokenizer, fmt)
+    is_s1 = fmt.thinking_start.startswith("<|im_start|>")
+    for mark in (fmt.turn_end, "<|im_start|>") if is_s1 else (fmt.turn_end,):
+        if (n := len(encode(tokenizer, mark))) != 1:
+            problem = f"{mark} is {n} tokens for this tokenizer, and this format needs it to be one"
+            raise StudyError(f"{problem}: choose another format, or a model whose tokenizer has it.")
+    header = find_header(tokenizer, system_prompt)
+    if fmt.thinking_end.strip() in header or "</think>" in header:
+        raise StudyError("The chat template closes the thinking before it begins: use its thinking variant.")
+    if "<think>" in header and fmt.thinking_start.strip() != "<think>":
+        raise StudyError("The chat template opens <think>, this format has other markers: choose think or r1.")
+
+
+def find_marks(tokenizer: Any, fmt: Format) -> tuple[str, ...]:
+    """What no text of a row may spell out: the markers of `fmt`, special tokens, and tokens of the chat template."""
+    markers = {text.strip() for text in (fmt.thinking_start, fmt.thinking_end, *fmt.end_markers, *fmt.turn_ends)}
+    template = tokenizer.chat_template or ""
+    added = {token for token in tokenizer.get_added_vocab() if token in template}
+    return tuple(sorted({*markers, *added, *tokenizer.all_special_tokens} - {""}))
+
+
+def encode_markers(tokenizer: Any, fmt: Format = S1) -> Markers:
+    """`fmt` as token ids. Raises StudyError if a marker doesn't survive encoding and decoding."""
+    check_markers(tokenizer, fmt)
     newline_ids = (
         token_id
         for token, token_id in tokenizer.get_vocab().items()
@@ -117,8 +147,31 @@ def write_prompt(tokenizer: Any, question: str, system_prompt: str, examples: Se
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
+def find_header(tokenizer: Any, system_prompt: str) -> str:
+    """What the chat template writes to open the assistant's turn.
+
+    Raises StudyError if there is no template, or it loses question or system prompt, or opens no turn.
+    """
+    from jinja2 import TemplateError
+
+    if not tokenizer.chat_template:
+        raise StudyError("This tokenizer has no chat template: take the model's Instruct variant, or save one with it.")
+    system = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    try:
+        prompt = write_prompt(tokenizer, PROBE, system_prompt)
+        closed = tokenizer.apply_chat_template([*system, {"role": "user", "content": PROBE}], tokenize=False)
+    except TemplateError as error:
+        raise StudyError(f"The chat template refuses the prompt ({error}): leave system_prompt empty.") from error
+    if prompt.count(PROBE) != 1 or system_prompt.strip() not in prompt:
+        raise StudyError("The chat template drops or repeats the question or the system prompt: use another template.")
+    if prompt == closed or not prompt.startswith(closed):
+        raise StudyError("The chat template doesn't open the assistant's turn: mend its add_generation_prompt.")
+    return prompt.removeprefix(closed)
+
+
 def write_completion(thinking: str, attempt: str, fmt: Format = S1) -> str:
     """What a model is trained to write after the assistant's header: thinking, answer, end of turn."""
     answer = attempt.strip()
     answer = answer if "Answer:" in answer else f"Answer: {answer}"
-    return f"{fmt.thinking_start}{thinking.strip()}\n{fmt.thinking_end}\n{answer}{fmt.turn_end}"
+    gap = "" if fmt.thinking_end.endswith("\n") else "\n"  # generation puts nothing between thinking_end and answer
+    return f"{fmt.thinking_start}{thinking.strip()}\n{fmt.thinking_end}{gap}{answer}{fmt.turn_end}"

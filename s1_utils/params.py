@@ -25,6 +25,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?$")]
 
 UNKEYED = {"profile", "run_name", "force"}
+SPREAD = {"processes", "device_batch", "shard", "offload", "recompute", "report_to"}  # results: the last digits only
 
 
 class StageParams(BaseModel):
@@ -109,6 +110,7 @@ class FilterParams(StageParams):
 class SftParams(StageParams):
     notebook: str = Field(default="03_sft", exclude=True)
     subset: str = "s1K"
+    kind: Literal["s1", "think", "r1", "tokens", "steps"] = "s1"  # of training_text
     epochs: Positive = 1
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     warmup: Share = 0.05
@@ -117,6 +119,22 @@ class SftParams(StageParams):
     batch_size: Positive = 2
     max_length: Positive = 256
     checkpoint_steps: Positive = 25
+    processes: Positive = 1
+    device_batch: Count = 0
+    shard: bool = False
+    offload: bool = False
+    recompute: bool = False
+    report_to: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "none"
+
+    def result_params(self) -> dict[str, Any]:
+        """Without the machine: a run may go on with more devices, and is the same run."""
+        return {name: value for name, value in super().result_params().items() if name not in SPREAD}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.offload and not self.shard:
+            raise ValueError("offload moves a sharded model's shards to the CPU: set shard to True as well")
+        return self
 
 
 class SequentialParams(StageParams):

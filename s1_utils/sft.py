@@ -1,64 +1,37 @@
 """Supervised fine-tuning on traces: TRL, full parameters, loss on everything after the assistant's header.
 
-Knows training rows, TRL and checkpoints; knows nothing about how rows were chosen. Checkpoints survive a kill: the
-order of the data is laid down before training starts, so a resumed run gives the same weights and the same curve.
+  python -m s1_utils.sft JOB                              one process
+  torchrun --nproc-per-node 8 -m s1_utils.sft JOB         several; accelerate launch -m s1_utils.sft JOB does as well
+
+JOB is params/<profile>/03_sft.yaml, whose stage it opens as the notebook does, or the job.json a notebook wrote. Either
+way the stage's folder gets training.parquet, label_mask.parquet and model/, and the notebook finishes the stage.
+
+Knows what training takes and gives; knows nothing about how rows were chosen. The order of the data is laid down before
+training starts, so a run that was killed gives the same weights and the same curve as one that wasn't.
 Source: s1 section 4 and its train/sft.py (AdamW 0.9/0.95, cosine to 0, warm-up 5 %).
 """
 
 from __future__ import annotations
 
-import math
-import random
+import json
+import os
 import shutil
-import time
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from s1_utils import chat, models
+from s1_utils import models, sft_data, sft_job, sft_processes, sft_results, sft_trainer
 from s1_utils.errors import StudyError
-from s1_utils.progress import SECONDS_BETWEEN_LINES, is_interactive
-from s1_utils.store import write_atomically
+from s1_utils.progress import quiet_libraries
+from s1_utils.sft_job import Job
+from s1_utils.store import Stage, write_json, write_table
 
-METRICS = {"step": "step", "loss": "loss", "grad_norm": "grad_norm", "learning_rate": "learning_rate"}
-
-
-def write_rows(
-    rows: pd.DataFrame, tokenizer: Any, *, system_prompt: str, max_length: int, may_cut: bool = False
-) -> list[dict[str, Any]]:
-    """prompt, completion and length in tokens of each row (question, thinking, attempt).
-
-    Raises StudyError if there is no row, or one is longer than `max_length` (never cut silently); with `may_cut`,
-    which the sequence-length ablation asks for, only if a prompt leaves no token to be trained on.
-    """
-    written, refused = [], 0
-    for row in rows.itertuples():
-        prompt = chat.write_prompt(tokenizer, row.question, system_prompt)
-        completion = chat.write_completion(row.thinking, row.attempt)
-        length = len(chat.encode(tokenizer, prompt + completion))
-        refused += len(chat.encode(tokenizer, prompt)) >= max_length if may_cut else length > max_length
-        written.append({"prompt": prompt, "completion": completion, "length": min(length, max_length)})
-    if refused or not written:
-        too_long = f"{refused} {'prompts leave no room in' if may_cut else 'rows are longer than'}"
-        problem = f"{too_long} max_length = {max_length} tokens" if written else "there are no rows"
-        raise StudyError(f"Can't train: {problem}. Choose another subset, or raise max_length.")
-    return written
-
-
-def order_batches(lengths: list[int], *, batch_size: int, epochs: int, seed: int) -> list[int]:
-    """Row indices of all epochs in training order: shuffled, then of like length within every 8 batches."""
-    order = []
-    for epoch in range(epochs):
-        rng = random.Random(f"{seed}/{epoch}")
-        rows = rng.sample(range(len(lengths)), len(lengths))
-        chunks = [rows[i : i + 8 * batch_size] for i in range(0, len(rows), 8 * batch_size)]
-        by_length = [i for chunk in chunks for i in sorted(chunk, key=lambda i: lengths[i])]
-        batches = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
-        last = batches.pop()  # may be short: kept at the end so that all other batches stay full
-        rng.shuffle(batches)
-        order += [i for batch in [*batches, last] for i in batch]
-    return order
+METRICS = ["step", "loss", "grad_norm", "learning_rate"]
+TABLES = ("training", "label_mask")
 
 
 def train(
@@ -70,126 +43,200 @@ def train(
     system_prompt: str,
     seed: int,
     may_cut: bool = False,
-) -> dict:
-    """Fine-tune the model of folder `base` on `rows`; weights go to `folder`/model, safetensors.
+    base_name: str = "",
+) -> dict[str, pd.DataFrame]:
+    """Fine-tune the model of folder `base` on `rows`, in this process; weights go to `folder`/model, safetensors.
 
     `params` has epochs, learning_rate, warmup, weight_decay, adam_beta2, batch_size, max_length, checkpoint_steps.
     Resumes from the newest complete checkpoint. Returns {"training": one row a step, "label_mask": what the first
     rows are trained on, decoded from the trainer's own labels}. `may_cut`: rows longer than max_length lose their end
     instead of being refused. Raises StudyError on a loss that isn't finite.
     """
-    trainer = _build_trainer(
-        base, rows, folder / "checkpoints", params, system_prompt=system_prompt, seed=seed, may_cut=may_cut
+    job = sft_job.make_job(
+        base, folder, params, system_prompt=system_prompt, seed=seed, may_cut=may_cut, base_name=base_name
     )
-    label_mask = decode_labels(trainer, n_rows=3)
-    trainer.train(resume_from_checkpoint=_find_checkpoint(folder / "checkpoints"))
+    return train_job(job, encode_job(job, rows))
+
+
+def launch_training(
+    base: Path, rows: pd.DataFrame, folder: Path, params: Any, *, system_prompt: str, seed: int, base_name: str = ""
+) -> dict[str, pd.DataFrame]:
+    """Like `train`, on params.processes devices: in this process for one, else in processes of torchrun's."""
+    job = sft_job.make_job(base, folder, params, system_prompt=system_prompt, seed=seed, base_name=base_name)
+    sft_data.spread_batch(job.batch_size, devices=job.processes, device_batch=job.device_batch)
+    if job.processes == 1 and not job.shard and sft_processes.count_gpus() <= 1:
+        return train_job(job, encode_job(job, rows))
+    sft_job.launch(sft_job.write_job(job, rows), job.processes)
+    return {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+
+
+def encode_job(job: Job, rows: pd.DataFrame) -> Any:
+    """The Dataset that `job` trains on."""
+    tokenizer = models.load_tokenizer(models.require_weights(job.base))
+    return sft_data.encode_rows(
+        rows,
+        tokenizer,
+        system_prompt=job.system_prompt,
+        max_length=job.max_length,
+        may_cut=job.may_cut,
+        kind=job.kind,
+    )
+
+
+def train_job(job: Job, dataset: Any) -> dict[str, pd.DataFrame]:
+    """Train on `dataset`; every process of a job calls this. The first writes the weights and the facts."""
+    sft_processes.require_launcher(shard=job.shard)
+    quiet_libraries()
+    spread = sft_data.spread_batch(
+        job.batch_size, devices=sft_processes.count_processes(), device_batch=job.device_batch
+    )
+    lengths = sft_data.find_lengths(dataset)
+    order_SB = sft_data.lay_out(lengths[:-1], batch_size=job.batch_size, epochs=job.epochs, seed=job.seed)
+    data = sft_data.hash_layout(dataset, order_SB)
+    checkpoint = sft_trainer.find_checkpoint(job.checkpoints, data_sha256=data, shard=job.shard)
+    trainer = sft_trainer.build_trainer(job, dataset, order_SB=order_SB, spread=spread, data_sha256=data)
+    if trainer.is_world_process_zero():
+        sft_trainer.remove_others(job.checkpoints, checkpoint)  # what a kill left half-written
+        if checkpoint:
+            print(f"training: goes on from {checkpoint.name}", flush=True)
+    sft_processes.wait_for_all()
+    label_mask = sft_results.decode_labels(trainer, n_rows=3)
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    sft_results.write_weights(trainer, job, rows=len(lengths) - 1, data_sha256=data)
+    if trainer.is_world_process_zero():
+        done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+        tokens = int(np.array([*lengths[:-1], 0])[order_SB[done:]].sum())
+        facts = sft_results.describe_machine(trainer, spread, tokens=tokens, seconds=result.metrics["train_runtime"])
+        write_json(job.papers / "facts.json", facts)
+    sft_processes.wait_for_all()
+    return {"training": _list_steps(trainer), "label_mask": label_mask}
+
+
+def _list_steps(trainer: Any) -> pd.DataFrame:
     history = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    training = history[list(METRICS)].astype({"loss": float, "grad_norm": float, "learning_rate": float})
-    save_weights(trainer.model, trainer.processing_class, folder / "model")
-    return {"training": training, "label_mask": label_mask}
+    return history[METRICS].astype({"loss": float, "grad_norm": float, "learning_rate": float})
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What a training found of its machine, for the manifest: devices, kernels, tokens a second; {} if it is gone."""
+    path = folder / "job" / "facts.json"
+    return {"training": json.loads(path.read_text("utf-8"))} if path.exists() else {}
 
 
 def remove_checkpoints(folder: Path) -> None:
     """Free the space of a finished run (the tables and weights are written: nothing is left to resume)."""
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    shutil.rmtree(folder / "job", ignore_errors=True)
 
 
-def save_weights(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write model and tokenizer as a whole: the folder appears only when it is complete."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+# ------------------------------------------------------------------ as a program
 
 
-def decode_labels(trainer: Any, n_rows: int) -> pd.DataFrame:
-    """masked, trained_on: the two parts of the first rows as the trainer's own batches label them."""
-    tokenizer = trainer.processing_class
-    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(min(n_rows, len(trainer.train_dataset)))])
-    rows = []
-    for ids, labels, seen in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
-        masked = ids[(labels == -100) & (seen == 1)]
-        rows.append({"masked": tokenizer.decode(masked), "trained_on": tokenizer.decode(labels[labels != -100])})
-    return pd.DataFrame(rows)
+def choose_rows(stage: Stage, subset: str) -> pd.DataFrame:
+    """The questions, traces and attempts of a subset of notebook 2, in its order."""
+    collected, traces = stage.read("01_collect", "questions"), stage.read("01_collect", "traces")
+    picked = stage.read("02_filter", "subsets")
+    chosen = picked.loc[picked["subset"] == subset, "question_id"]
+    joined = collected.merge(traces.drop_duplicates("question_id"), on="question_id")
+    return joined.set_index("question_id").loc[chosen].reset_index()
 
 
-def _build_trainer(
-    base: Path, rows: pd.DataFrame, folder: Path, params: Any, *, system_prompt: str, seed: int, may_cut: bool
-) -> Any:
-    import torch
-    from datasets import Dataset
-    from transformers.trainer_callback import PrinterCallback
-    from trl import SFTConfig, SFTTrainer
+def open_job(path: Path) -> Path | None:
+    """The job.json that `path` is, or that its stage's parameters make; None if the stage is finished.
 
-    model, tokenizer = models.load_model(base)
-    written = write_rows(rows, tokenizer, system_prompt=system_prompt, max_length=params.max_length, may_cut=may_cut)
-    lengths = [row.pop("length") for row in written]
-    order = order_batches(lengths, batch_size=params.batch_size, epochs=params.epochs, seed=seed)
-    on_gpu = torch.cuda.is_available()
-    config = SFTConfig(
-        output_dir=str(folder),
-        num_train_epochs=1,  # all epochs are laid out in `order`
-        train_sampling_strategy="sequential",
-        per_device_train_batch_size=params.batch_size,
-        learning_rate=params.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=params.warmup,
-        weight_decay=params.weight_decay,
-        adam_beta2=params.adam_beta2,
-        max_length=params.max_length,
-        completion_only_loss=True,
-        eos_token=chat.S1.turn_end,
-        gradient_checkpointing=on_gpu,
-        bf16=on_gpu,
-        use_cpu=not on_gpu,
-        dataloader_pin_memory=on_gpu,
-        logging_steps=1,
-        save_strategy="steps",
-        save_steps=params.checkpoint_steps,
-        save_total_limit=1,
-        report_to="none",
-        disable_tqdm=not is_interactive(),
-        seed=seed,
-    )
-    trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_list([written[i] for i in order]),
-        processing_class=tokenizer,
-        callbacks=[_make_callback(folder)],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    Raises StudyError as the notebook would.
+    """
+    if path.suffix == ".json":
+        return path
+    import yaml
+
+    from s1_utils.params import SftParams, validate_params
+    from s1_utils.store import open_stage
+
+    if not path.is_file():
+        raise StudyError(f"No {path}: give a job.json, or a 03_sft.yaml of params/.")
+    params = validate_params(SftParams, yaml.safe_load(path.read_text("utf-8")) or {})
+    stage = open_stage("03_sft", params, code=["sft", "models"], reads=["01_collect", "02_filter"])
+    if stage.is_done:
+        return None
+    model = stage.read_json("01_collect", "model")
+    job = sft_job.make_job(
+        models.find_recorded(model), stage.folder, params, system_prompt=model["system_prompt"], seed=params.seed,
+        base_name=find_base_name(model["name"]),
+    )  # fmt: skip
+    return sft_job.write_job(job, choose_rows(stage, params.subset))
 
 
-def _make_callback(folder: Path) -> Any:
-    from transformers import TrainerCallback
-
-    class Watch(TrainerCallback):
-        """Says how far training is, marks complete checkpoints, stops at a loss that isn't finite."""
-
-        spoken = time.monotonic()
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            if not logs or "loss" not in logs:  # the summary of a finished training
-                return
-            loss = float(logs["loss"])
-            if not math.isfinite(loss):
-                raise StudyError(f"The loss is {loss} at step {state.global_step}: lower learning_rate and run again.")
-            if time.monotonic() - self.spoken >= SECONDS_BETWEEN_LINES:
-                self.spoken = time.monotonic()
-                print(f"training: step {state.global_step}/{state.max_steps}, loss {loss:.3f}", flush=True)
-
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            with write_atomically(folder / f"checkpoint-{state.global_step}" / "COMPLETE") as path:
-                path.touch()
-
-    return Watch()
+def find_base_name(name: str) -> str:
+    """A base model's name without a machine's path."""
+    return Path(name).name if Path(name).expanduser().is_dir() else name
 
 
-def _find_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end."""
-    complete = [path.parent for path in folder.glob("checkpoint-*/COMPLETE")]
-    return str(max(complete, key=lambda path: int(path.name.split("-")[1]))) if complete else None
+def is_finished(job: Job) -> bool:
+    """Whether weights and tables of a job are all written."""
+    return all((job.folder / f"{name}.parquet").exists() for name in TABLES) and (job.folder / "model").is_dir()
+
+
+def run_job(path: Path) -> None:
+    """Train what `path` says; every process of a launcher's calls this. Afterwards the notebook finishes the stage."""
+    sft_processes.join_processes()
+    job_path = _share(lambda: _prepare(path))
+    if not job_path:
+        print("training: it is finished already, run notebook 3", flush=True)
+        return
+    from datasets import load_from_disk
+
+    job = sft_job.read_job(Path(job_path))
+    found = train_job(job, load_from_disk(str(job.papers / "tokens")))
+    if sft_processes.find_rank() == 0:
+        for name in TABLES:
+            write_table(job.folder / f"{name}.parquet", found[name])
+    sft_processes.leave_processes()
+
+
+def _prepare(path: Path) -> str:
+    """Write what all processes read: the job, its tokens. Gives the path of job.json, or "" if nothing is left."""
+    job_path = open_job(path)
+    if job_path is None:
+        return ""
+    job = sft_job.read_job(job_path)
+    if is_finished(job):
+        return ""
+    quiet_libraries()
+    encoded = encode_job(job, pd.read_parquet(job.papers / "rows.parquet"))
+    shutil.rmtree(job.papers / "tokens", ignore_errors=True)
+    encoded.save_to_disk(str(job.papers / "tokens"))
+    return str(job_path)
+
+
+def _share(find: Callable[[], str]) -> str:
+    """What the first process finds, in every process; its StudyError is raised in all of them."""
+    found: list[str | None] = [None, None]
+    if sft_processes.find_rank() == 0:
+        try:
+            found[0] = find()
+        except StudyError as error:
+            found[1] = str(error)
+    sft_processes.send_to_all(found)
+    if found[1] is not None:
+        raise StudyError(found[1])
+    return found[0] or ""
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print(__doc__, file=sys.stderr)
+        return 2
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    sft_job.watch_launcher()
+    try:
+        run_job(Path(arguments[0]))
+        return 0
+    except StudyError as error:
+        if sft_processes.find_rank() == 0:
+            print(f"StudyError: {error}", flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
