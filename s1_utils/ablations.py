@@ -145,7 +145,7 @@ def _describe_length(curve: pd.DataFrame, subsets: pd.DataFrame, features: pd.Da
     point = curve[(curve["model"] == run.label) & (curve["control"] == "wait")].iloc[0]
     cut = float((lengths > length).mean())
     return {
-        "label": f"{length} tokens: {100 * cut:.0f} % cut",
+        "label": f"{length} tokens: {100 * cut:.0f} % cut" + (f", seed {run.seed}" if len(params.seeds) > 1 else ""),
         "train_length": length,
         "cut": cut,
         "seed": run.seed,
