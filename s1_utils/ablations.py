@@ -62,16 +62,45 @@ def list_runs(params: Any) -> list[Run]:
 def choose_subsets(features: pd.DataFrame, params: Any) -> pd.DataFrame:
     """The `subsets` table with a column seed: the rows of every subset, for every training seed.
 
-    "full" has `full_factor` times the rows of the others. With `reselect` every training seed has its own selection,
-    otherwise all share one. Raises StudyError for more rows than the pool has.
+    s1K has `subset_size` rows. The others have as many, or with `match` "tokens" as many as hold about as many thinking
+    tokens; "full" has `full_factor` times the rows of s1K. With `reselect` every training seed has its own selection,
+    otherwise all share one. Raises StudyError for more rows, or more tokens, than the pool has.
     """
     tables = []
-    for name in params.subsets:
-        size = params.subset_size * (params.full_factor if name == "full" else 1)
-        draws = [find_selection_seed(params, seed) for seed in params.seeds]
-        drawn = selection.select_seeds(name, features, size=size, seeds=draws, rule=params.rule)
-        tables += [table.assign(seed=seed) for seed, table in zip(params.seeds, drawn, strict=True)]
+    for seed in params.seeds:
+        draw = {"seed": find_selection_seed(params, seed), "rule": params.rule}
+        main = selection.select_subset("s1K", features, size=params.subset_size, **draw)
+        tokens = _sum_tokens(main, features).iloc[-1]
+        for name in params.subsets:
+            size = params.subset_size * (params.full_factor if name == "full" else 1)
+            if params.match == "tokens" and name not in ("s1K", "full"):
+                table = select_by_tokens(name, features, tokens, **draw)
+            else:
+                table = selection.select_subset(name, features, size=size, **draw)
+            tables.append(table.assign(seed=seed))
     return pd.concat(tables, ignore_index=True)
+
+
+def select_by_tokens(name: str, features: pd.DataFrame, tokens: int, *, seed: int, rule: str) -> pd.DataFrame:
+    """The beginning of a subset that holds as many thinking tokens as `tokens`, to within half a trace.
+
+    Raises StudyError if all eligible rows hold fewer.
+    """
+    everything = selection.select_subset(
+        name, features, size=len(selection.find_eligible(name, features)), seed=seed, rule=rule
+    )
+    total = _sum_tokens(everything, features)
+    if total.iloc[-1] < tokens:
+        raise StudyError(
+            f"All {len(total)} rows of {name} hold {total.iloc[-1]} thinking tokens, s1K's {tokens}: lower subset_size."
+        )
+    nearest = int((total - tokens).abs().argmin())
+    return everything.head(nearest + 1)
+
+
+def _sum_tokens(subset: pd.DataFrame, features: pd.DataFrame) -> pd.Series:
+    """Thinking tokens of a subset's rows up to each of them."""
+    return subset["question_id"].map(features.set_index("question_id")["thinking_tokens"]).astype("int64").cumsum()
 
 
 def find_selection_seed(params: Any, seed: int) -> int:
@@ -145,7 +174,7 @@ def _describe_length(curve: pd.DataFrame, subsets: pd.DataFrame, features: pd.Da
     point = curve[(curve["model"] == run.label) & (curve["control"] == "wait")].iloc[0]
     cut = float((lengths > length).mean())
     return {
-        "label": f"{length} tokens: {100 * cut:.0f} % cut",
+        "label": f"{length} tokens: {100 * cut:.0f} % cut" + (f", seed {run.seed}" if len(params.seeds) > 1 else ""),
         "train_length": length,
         "cut": cut,
         "seed": run.seed,

@@ -12,14 +12,30 @@ from typing import Any
 
 import pandas as pd
 
-from s1_utils import collection, domains, models, solver_models, solvers
+from s1_utils import collection, domains, models, selection, solver_models, solvers
 from s1_utils.chat import PLAIN
 from s1_utils.domain_classifier import measure_classifier
+from s1_utils.errors import StudyError
 from s1_utils.generation import load_writer
 from s1_utils.params import FilterParams
 from s1_utils.store import Stage
 
 LABELLER = ["labelled_by", "questions", "unlabelled", "held_out", "accuracy", "low", "high", "baseline"]
+
+
+def check_params(p: FilterParams) -> None:
+    """Raises StudyError for subsets, solvers and labellers that can't be had, before anything is asked or paid for."""
+    for name in p.subsets:
+        selection.find_design(name)
+    if not p.subsets or len(set(p.subsets)) < len(p.subsets):
+        raise StudyError(f"subsets is empty or has repeats ({p.subsets}): name each selection once.")
+    if max(p.subset_size, p.stability_size) > p.pool_size:
+        raise StudyError(f"No {p.subset_size} questions can be chosen from a pool of {p.pool_size}: raise pool_size.")
+    solvers.read_solvers(p.solvers)
+    if p.domains == "classifier" and not p.labels:
+        raise StudyError(domains.NO_LABELS)
+    if p.domains == "judge" and not p.judge:
+        raise StudyError("Labels by the judge need a model: set judge and judge_usd, or choose another way to label.")
 
 
 def find_asked_folder(stage: Stage) -> Path:

@@ -186,6 +186,7 @@ class AblationParams(StageParams):
     subsets: list[str] = ["s1K", "random", "diverse", "longest", "full"]
     rule: Literal["algorithm_1", "notebook_700_300"] = "algorithm_1"
     subset_size: Positive = 72
+    match: Literal["questions", "tokens"] = "questions"
     full_factor: Positive = 3
     seeds: list[Count] = [0]
     reselect: bool = False

@@ -154,7 +154,7 @@ def draw_train_length(ax: Any, table: pd.DataFrame) -> None:
         label = f"{row.label} → {y:.1f} %, {x:,.0f} thinking tokens, n = {row.n:,}"
         errors = [[y - 100 * row.low], [100 * row.high - y]]
         ax.errorbar(x, y, errors, fmt="o", color=colour, capsize=3, label=label)
-    ax.margins(x=0.15)
+    ax.set_xlim(0, 1.15 * table["thinking_tokens"].max())
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlabel("thinking tokens at the natural end (mean)")
     ax.set_ylabel("accuracy (%)")
@@ -198,6 +198,7 @@ FIGURES: dict[str, tuple[Callable[[Any, pd.DataFrame], None], tuple[float, float
     "inclusion": (selection_plots.draw_inclusion, (5.6, 3.4)),
     "train_length": (draw_train_length, (5.6, 3.6)),
     "subset_differences": (draw_subset_differences, (6.4, 2.8)),
+    "ablations_large": (draw_subset_differences, (6.4, 2.8)),
 }
 
 

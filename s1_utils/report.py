@@ -70,6 +70,27 @@ def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
     }
 
 
+def collect_large(ablations: Path, features: Path) -> dict[str, pd.DataFrame]:
+    """The tables of the larger ablations (`make ablations`), of the folders of its stage and of notebook 2's.
+
+    Empty if it wasn't run, or isn't finished.
+    """
+    if not (ablations / "manifest.json").exists():
+        return {}
+    names = ("subsets", "curve", "differences", "lengths")
+    subsets, curve, differences, lengths = (pd.read_parquet(ablations / f"{name}.parquet") for name in names)
+    summary = stability.summarise_subsets(
+        subsets[subsets["seed"] == subsets["seed"].min()], pd.read_parquet(features / "features.parquet")
+    )
+    points = recipes.list_points(curve, subsets, "budget").merge(summary[["subset", "tokens", "attempt_right"]])
+    return {
+        "ablations_large": recipes.add_paper(differences, "budget").round(6),
+        "ablations_large_points": points.round(6),
+        "ablations_large_differences": differences.round(6),
+        "ablations_large_lengths": lengths.round(6),
+    }
+
+
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     for name, table in tables.items():
         with write_atomically(folder / f"{name}.csv") as path:
@@ -102,6 +123,37 @@ def write_results(tables: Mapping[str, pd.DataFrame]) -> str:
     return "\n".join(lines)
 
 
+def write_ablations(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The larger ablations: each subset's accuracy and difference to s1K, beside the paper's; then the cut examples."""
+    if "ablations_large" not in tables:
+        return "Not run: `make ablations`, then `make publish`."
+    lines = [
+        "| trained on | its thinking tokens | accuracy % [95 %] | less s1K, points [95 %] | verdict | paper, AIME24 |",
+        "|---|--:|--:|--:|---|--:|",
+    ]
+    differences = tables["ablations_large"].set_index("subset")
+    for row in tables["ablations_large_points"].itertuples():
+        accuracy = _write_interval(100 * row.accuracy, 100 * row.low, 100 * row.high)
+        label = f"{row.examples} {plots.name_run(row, tables['ablations_large_points'])}"
+        found = differences.loc[row.subset] if row.subset in differences.index else None
+        less, verdict, paper = "", "", ""
+        if found is not None:
+            less = _write_interval(*(100 * found[name] for name in ("difference", "low", "high")), signed=True)
+            verdict = found["verdict"]
+            if pd.notna(found["paper"]):
+                paper = _write_interval(found["paper"], found["paper_low"], found["paper_high"], signed=True)
+        lines.append(f"| {label} | {row.tokens:,.0f} | {accuracy} | {less} | {verdict} | {paper} |")
+    for row in tables["ablations_large_lengths"].itertuples():
+        accuracy = _write_interval(100 * row.accuracy, 100 * row.low, 100 * row.high)
+        ends = f"natural end at {row.thinking_tokens:.0f} tokens"
+        lines.append(f"| s1K cut at {row.label}; {ends} | | {accuracy} | | | |")
+    return "\n".join(lines)
+
+
+def _write_interval(value: float, low: float, high: float, *, signed: bool = False) -> str:
+    return f"{value:{'+' if signed else ''}.1f} [{low:.1f}, {high:.1f}]".replace("-", "−")
+
+
 def write_stages(tables: Mapping[str, pd.DataFrame]) -> str:
     """The table of stages: what each reads and writes, and the minutes it took."""
     lines = ["| notebook | in | out | minutes |", "|---|---|---|--:|"]
@@ -121,7 +173,12 @@ def update_readme(data: Path, readme: Path) -> None:
     """Put the tables made from the CSV files in `data` between the README's markers."""
     tables = {path.stem: pd.read_csv(path) for path in sorted(data.glob("*.csv"))}
     text = readme.read_text("utf-8")
-    for name, table in (("results", write_results(tables)), ("stages", write_stages(tables))):
+    written = {
+        "results": write_results(tables),
+        "ablations": write_ablations(tables),
+        "stages": write_stages(tables),
+    }
+    for name, table in written.items():
         markers = (f"<!-- {name} -->", f"<!-- /{name} -->")
         if not all(marker in text for marker in markers):
             raise StudyError(f"{readme} lacks the markers {' '.join(markers)}: put them where the table belongs.")

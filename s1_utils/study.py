@@ -112,14 +112,19 @@ def copy_profile(source: str, name: str) -> None:
 
 
 def publish(profile: str) -> None:
-    """Copy a run's figure tables to figures/data, redraw figures/, and write README's results table."""
+    """Copy a run's figure tables to figures/data, redraw figures/, and write README's tables.
+
+    With those of its larger ablations, in the run <profile>-ablations, if there are any.
+    """
     from s1_utils import plots, report
 
     source = paths.find_runs() / profile / "figures" / "data"
+    large = paths.find_runs() / f"{profile}-ablations" / "06_ablations"
     if not any(source.glob("*.csv")):
         raise StudyError(f"{source} has no tables: run `make study PROFILE={profile}` first.")
     shutil.rmtree(paths.FIGURES / "data", ignore_errors=True)
     shutil.copytree(source, paths.FIGURES / "data")
+    report.write_tables(report.collect_large(large, source.parents[1] / "02_filter"), paths.FIGURES / "data")
     plots.draw_all(paths.FIGURES / "data", paths.FIGURES)
     report.update_readme(paths.FIGURES / "data", paths.ROOT / "README.md")
 

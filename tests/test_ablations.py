@@ -49,6 +49,35 @@ def test_full_has_the_factor_times_the_rows_of_the_others():
     assert chosen.groupby("subset").size().to_dict() == dict.fromkeys(selection.SUBSETS, 8) | {"full": 24}
 
 
+def test_matched_by_tokens_every_subset_holds_as_many_as_s1k_to_within_a_trace():
+    features = make_features(300)
+    chosen = ablations.choose_subsets(features, make_params(subset_size=20, match="tokens", subsets=["s1K", "random"]))
+    tokens = chosen.merge(features[["question_id", "thinking_tokens"]]).groupby("subset")["thinking_tokens"].agg(
+        ["sum", "max", "size"]
+    )  # fmt: skip
+    assert abs(tokens.loc["random", "sum"] - tokens.loc["s1K", "sum"]) <= tokens.loc["random", "max"] / 2
+    assert tokens.loc["random", "size"] > tokens.loc["s1K", "size"] == 20
+
+
+def test_matched_by_tokens_a_subset_is_the_beginning_of_what_it_was_or_goes_on_from_it():
+    features = make_features(300)
+    plain, matched = (
+        ablations.choose_subsets(
+            features, make_params(subset_size=20, match=match, subsets=["s1K", "random", "diverse"])
+        )
+        for match in ("questions", "tokens")
+    )
+    for name in ("s1K", "random", "diverse"):
+        one, two = (table.loc[table["subset"] == name, "question_id"].tolist() for table in (plain, matched))
+        assert two[: len(one)] == one
+
+
+def test_more_tokens_than_a_subset_can_hold_are_refused():
+    features = make_features(60)
+    with pytest.raises(StudyError, match=r"hold \d+ thinking tokens, s1K's 9999: lower subset_size"):
+        ablations.select_by_tokens("difficulty", features, 9999, seed=0, rule="algorithm_1")
+
+
 @pytest.mark.parametrize(("reselect", "is_shared"), [(False, True), (True, False)])
 def test_training_seeds_share_a_selection_unless_each_is_to_have_its_own(reselect, is_shared):
     params = make_params(subsets=["s1K", "random"], seeds=[0, 1], reselect=reselect)

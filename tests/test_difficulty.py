@@ -51,9 +51,23 @@ def test_a_classifier_says_how_good_it_is_on_questions_it_was_not_trained_on(tmp
     assert row["accuracy"] > row["baseline"] > 0
 
 
-def test_a_classifier_without_labels_is_refused_before_anything_is_asked(tmp_path):
-    with pytest.raises(StudyError, match="set labels to a file"):
-        difficulty.label_pool(make_pool(), make_params(domains="classifier"), tmp_path)
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"subsets": ["s1k"]}, r"did you mean s1K"),
+        ({"subsets": []}, r"subsets is empty"),
+        ({"subsets": ["s1K", "s1K"]}, r"has repeats"),
+        ({"subset_size": 49}, r"No 49 questions can be chosen from a pool of 48"),
+        ({"solvers": ["dirct"]}, r"did you mean 'direct'"),
+        ({"solvers": []}, r"No solver is named"),
+        ({"domains": "classifier"}, r"set labels to a file"),
+        ({"domains": "judge"}, r"set judge and judge_usd"),
+    ],
+)
+def test_what_can_not_be_had_is_refused_before_anything_is_asked(changes, told):
+    difficulty.check_params(make_params())
+    with pytest.raises(StudyError, match=told):
+        difficulty.check_params(make_params(**changes))
 
 
 @pytest.mark.parametrize(
