@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
-from s1_utils import plan
-from s1_utils.memory import GB, OPTIMISERS, Setup, Shape, count_states, find_peak, plan_memory
+from s1_utils import params, plan
+from s1_utils.memory import GB, OPTIMISERS, Setup, Shape, count_states, find_peak, find_shape, plan_memory
+from s1_utils.sft_data import spread_batch
 
 MARGIN = 0.08  # of a device: what its allocator loses to fragments
 Degrees = list[tuple[str, dict[str, Any]]]  # of one change: its name and the fields of Setup that it sets
@@ -106,3 +107,18 @@ def print_memory(shape: Shape, setup: Setup) -> None:
         print(f"  it would with {change}: {find_peak(shape, changed)[0]:,.1f} GB")
     if not verdict.fits and not verdict.fixes:
         print("  and nothing known here would make it fit: choose a smaller model.")
+
+
+def print_profile(profile: str) -> None:
+    """The plan of a profile's training, on the devices that its plan.yaml states; nothing if it states no device_gb."""
+    stated = plan.read_plan(profile)
+    if not stated.device_gb:
+        return
+    sft = params.load_profile(params.SftParams, profile)
+    spread = spread_batch(sft.batch_size, devices=stated.devices, device_batch=sft.device_batch)
+    setup = Setup(
+        devices=stated.devices, device_gb=stated.device_gb, tokens=sft.max_length, device_batch=spread.device_batch,
+        shard=sft.shard, offload=sft.offload, recompute=sft.recompute, accumulate=spread.accumulation > 1,
+    )  # fmt: skip
+    print(f"\nMemory of one {stated.device} in 03_sft, in GB of 2^30 bytes:")
+    print_memory(find_shape(params.load_profile(params.CollectParams, profile).model), setup)

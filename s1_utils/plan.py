@@ -28,6 +28,7 @@ class PlanParams(BaseModel):
 
     device: str = "H100"
     devices: int = Field(default=16, ge=1)
+    device_gb: float = Field(default=0, ge=0)  # memory of one device; 0: not planned
     device_flops: float = Field(default=989e12, gt=0)  # dense bf16 FLOP/s of one device
     utilisation: float = Field(default=0.31, gt=0, le=1)  # of them, in training
     device_usd_per_hour: float = Field(default=0.0, ge=0)

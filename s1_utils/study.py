@@ -160,9 +160,10 @@ def _run_command(chosen: argparse.Namespace) -> None:
     elif chosen.command == "publish":
         publish(chosen.profile)
     elif chosen.command == "plan":
-        from s1_utils import plan
+        from s1_utils import memory_advice, plan
 
         plan.print_plan(chosen.profile)
+        memory_advice.print_profile(chosen.profile)
     elif chosen.command == "figures":
         from s1_utils import plots
 
