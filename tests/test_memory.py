@@ -330,3 +330,15 @@ def test_the_printed_plan_says_whether_it_fits_and_what_would(qwen, capsys):
 def test_a_model_that_nothing_can_make_fit_is_said_to_be_too_big(qwen, capsys):
     memory_advice.print_memory(qwen["32b"], Setup(device_gb=4))
     assert "choose a smaller model" in capsys.readouterr().out
+
+
+def test_the_papers_profile_is_planned_beside_its_costs_and_fits(capsys):
+    memory_advice.print_profile("s1-32b")
+    said = capsys.readouterr().out
+    assert "32.76e9 parameters, 16 x 80 GB, 1 x 32,768 tokens" in said
+    assert said.rstrip().endswith("fits.")
+
+
+def test_a_profile_that_states_no_memory_is_not_planned(capsys):
+    memory_advice.print_profile("laptop")
+    assert capsys.readouterr().out == ""
