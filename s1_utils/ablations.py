@@ -1,7 +1,8 @@
-"""Train and evaluate a model on every subset, and at every training length: the paper's tables 2, 7 and 8, at any size.
+"""Train and evaluate a model on every subset, at every training length, and told how long to think: the paper's tables
+2, 7, 8, 11 and 12, at any size.
 
 Joins selection, training and generation, one subfolder a run; knows nothing about statistics or plots.
-Source: s1 section 5.1 and table 7. Every run is resumable; its weights are deleted once it is evaluated.
+Source: s1 sections 5.1 and D, table 7. Every run is resumable; its weights are deleted once it is evaluated.
 """
 
 from __future__ import annotations
@@ -14,25 +15,28 @@ from typing import Any
 
 import pandas as pd
 
-from s1_utils import generation, selection, sft
+from s1_utils import conditional, curves, generation, models, obedience, selection, sft, sft_data
 from s1_utils.budget_forcing import Setting
 from s1_utils.errors import StudyError
+from s1_utils.generation import grade_generations
 from s1_utils.sources import derive_seed
 from s1_utils.store import Journal, Stage, write_table
 
 
 @dataclass(frozen=True)
 class Run:
-    """One model to train: a subset, the length its rows are cut at (0: none is cut), and the training seed."""
+    """One model to train: a subset, the length its rows are cut at (0: none is cut), training seed, kind of text."""
 
     subset: str
     length: int
     seed: int
+    kind: str = "s1"
 
     @property
     def recipe(self) -> str:
-        """What seeds repeat: the subset, and "@length" if rows are cut."""
-        return f"{self.subset}@{self.length}" if self.length else self.subset
+        """What seeds repeat: the subset, "@length" if rows are cut, and the kind of text unless it is s1."""
+        kind = f"-{self.kind}" if self.kind != "s1" else ""
+        return (f"{self.subset}@{self.length}" if self.length else self.subset) + kind
 
     @property
     def label(self) -> str:
@@ -42,9 +46,10 @@ class Run:
 def list_runs(params: Any) -> list[Run]:
     """Every run of the design: all subsets, then s1K at every training length; each with every seed.
 
-    Raises StudyError for repeats, an unknown subset, a design without s1K, which all are compared with, and a training
-    length that cuts nothing off max_length.
+    Raises StudyError for repeats, an unknown subset, a design without s1K, which all are compared with, a training
+    length that cuts nothing off max_length, and lengths that can't be asked for.
     """
+    conditional.require_asks(params)
     for name in ("seeds", "subsets", "train_lengths"):
         values = getattr(params, name)
         if len(set(values)) < len(values):
@@ -57,6 +62,11 @@ def list_runs(params: Any) -> list[Run]:
         raise StudyError(f"train_lengths must be shorter than max_length = {params.max_length}, which cuts nothing.")
     recipes = [(name, 0) for name in params.subsets] + [("s1K", length) for length in params.train_lengths]
     return [Run(name, length, seed) for name, length in recipes for seed in params.seeds]
+
+
+def list_conditional(params: Any) -> list[Run]:
+    """s1K once more in every kind of text that asks for a length, with every seed."""
+    return [Run("s1K", 0, seed, kind) for kind in params.kinds for seed in params.seeds]
 
 
 def choose_subsets(features: pd.DataFrame, params: Any) -> pd.DataFrame:
@@ -120,37 +130,94 @@ def run_ablations(
 
     `rows`: question_id, question, thinking, attempt of the pool. The model column is the run's label.
     """
+    for run in list_conditional(params):
+        _require_room(base, _find_examples(rows, subsets, run), params, system, run)
+    return _run_all(list_runs(params), "generations", stage, base, rows, subsets, tests, params, system)
+
+
+def run_conditional(
+    stage: Stage, base: Path, rows: pd.DataFrame, subsets: pd.DataFrame, tests: pd.DataFrame, params: Any, system: str
+) -> pd.DataFrame:
+    """Graded generations of models told how long to think: s1K in every kind of params.kinds, and plain s1K.
+
+    Written as tables `generations_conditional` and `grades_conditional`; without kinds nothing is.
+    """
+    if not params.kinds:
+        return obedience.make_empty()
+    runs = [Run("s1K", 0, seed) for seed in params.seeds] + list_conditional(params)
+    made = stage.table(
+        "generations_conditional",
+        lambda: _run_all(runs, "asked", stage, base, rows, subsets, tests, params, system),
+    )
+    grades = stage.table("grades_conditional", lambda: grade_generations(made, tests))
+    return curves.join_grades(made, grades)
+
+
+def _run_all(
+    runs: list[Run], table: str, stage: Stage, base: Path, rows: pd.DataFrame, subsets: pd.DataFrame,
+    tests: pd.DataFrame, params: Any, system: str,
+) -> pd.DataFrame:  # fmt: skip
+    """One of the tables of every run, put together."""
     tables = []
-    runs = list_runs(params)
     for number, run in enumerate(runs, 1):
-        chosen = subsets[(subsets["subset"] == run.subset) & (subsets["seed"] == run.seed)]
-        examples = rows[rows["question_id"].isin(chosen["question_id"])]
+        examples = _find_examples(rows, subsets, run)
         print(f"run {number} of {len(runs)}, {run.label}: {len(examples)} examples", flush=True)
-        tables.append(_run_one(stage, base, examples, tests, params, system, run))
+        tables.append(_run_one(stage, base, examples, tests, params, system, run)[table])
     return pd.concat(tables, ignore_index=True)
+
+
+def _find_examples(rows: pd.DataFrame, subsets: pd.DataFrame, run: Run) -> pd.DataFrame:
+    chosen = subsets[(subsets["subset"] == run.subset) & (subsets["seed"] == run.seed)]
+    return rows[rows["question_id"].isin(chosen["question_id"])]
+
+
+def _require_room(base: Path, examples: pd.DataFrame, params: Any, system: str, run: Run) -> None:
+    """Raises StudyError before anything is trained, where asking for a length makes rows too long."""
+    tokenizer = models.load_tokenizer(models.require_weights(base))
+    options = {"system_prompt": system, "max_length": params.max_length, "kind": run.kind}
+    try:
+        sft_data.encode_rows(examples, tokenizer, **options)
+    except StudyError as error:
+        raise StudyError(f"{run.recipe}: {error}") from error
 
 
 def _run_one(
     stage: Stage, base: Path, examples: pd.DataFrame, tests: pd.DataFrame, params: Any, system: str, run: Run
-) -> pd.DataFrame:
+) -> dict[str, pd.DataFrame]:
+    """The tables of a run, each from its file if that is there: `generations`, and `asked` if it is told lengths."""
     folder = stage.path("runs") / run.label.replace("/", "-")
-    done = folder / "generations.parquet"
-    if not done.exists():
+    names = _list_tables(run, params)
+    if not all((folder / f"{name}.parquet").exists() for name in names):
         if not (folder / "training.parquet").exists():
             cut = {"max_length": run.length} if run.length else {}
-            trained = sft.train(
+            trained = sft.launch_training(
                 base, examples, folder, params.model_copy(update=cut), system_prompt=system, seed=run.seed,
-                may_cut=bool(cut),
+                may_cut=bool(cut), kind=run.kind,
             )  # fmt: skip
             write_table(folder / "training.parquet", trained["training"])
             sft.remove_checkpoints(folder)
-        with Journal(folder / "generations.jsonl", stage.key_hash) as journal:
-            table = generation.sweep(
-                folder / "model", tests, find_settings(params), journal, params, label=run.label, system_prompt=system
-            )
-        write_table(done, table)
+        for name in names:
+            if not (folder / f"{name}.parquet").exists():
+                with Journal(folder / f"{name}.jsonl", stage.key_hash) as journal:
+                    table = _evaluate(name, folder / "model", tests, journal, params, system, run)
+                write_table(folder / f"{name}.parquet", table)
     shutil.rmtree(folder / "model", ignore_errors=True)
-    return pd.read_parquet(done)
+    return {name: pd.read_parquet(folder / f"{name}.parquet") for name in names}
+
+
+def _list_tables(run: Run, params: Any) -> list[str]:
+    """What a run is evaluated for: plain s1K is the reference of the models that are told a length."""
+    is_told = bool(params.kinds) and (run.subset, run.length) == ("s1K", 0)
+    return (["generations"] if run.kind == "s1" else []) + (["asked"] if is_told else [])
+
+
+def _evaluate(
+    name: str, folder: Path, tests: pd.DataFrame, journal: Journal, params: Any, system: str, run: Run
+) -> pd.DataFrame:
+    options = {"label": run.label, "system_prompt": system}
+    if name == "asked":
+        return conditional.ask_lengths(folder, tests, journal, params, trained=run.kind, **options)
+    return generation.sweep(folder, tests, find_settings(params), journal, params, **options)
 
 
 def summarise_lengths(curve: pd.DataFrame, subsets: pd.DataFrame, features: pd.DataFrame, params: Any) -> pd.DataFrame:

@@ -124,7 +124,7 @@ class Point:
 
     setting: Setting
     thinking_ids: Ids
-    finish: str  # natural | soft | forced; of `controls` also rejected
+    finish: str  # natural | soft | forced; of `controls` also rejected, counted
     events: tuple[tuple[str, int], ...]  # (suppressed_end | natural_end | soft_end | forced_end, position in the trace)
     answer_ids: Ids
     answer_finish: str  # "stop" | "length"

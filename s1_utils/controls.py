@@ -83,6 +83,45 @@ def reject_longer(markers: Markers, settings: Sequence[Setting], *, max_tries: i
     return tuple(found.get(s, Point(s, (), "rejected", (), (), "length", max_tries)) for s in settings)
 
 
+def count_down(markers: Markers, steps: int, *, max_tokens: int, max_answer_tokens: int) -> Policy:
+    """Thinking in announced steps, twice from one trace: "steps" ends by itself, "steps, counted" after `steps` steps.
+
+    By itself it ends where the model answers or ends its turn, whatever it announces. Counted, it ends where "0 steps
+    left" would be announced, as in the paper, and in any case where a step more than `steps` would begin: a model that
+    starts too high, skips or repeats a number would otherwise think on. Both are ends of a step, so "Final Answer:" is
+    not forced; where `max_tokens` runs out it is. Raises ValueError for no steps.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be 1 or more, not {steps}.")
+    own = tuple(marker for marker in markers.end_markers if marker in (markers.thinking_end, *markers.turn_ends))
+    zeros = tuple(marker for marker in markers.end_markers if marker not in own)
+    ran = yield Decode(max_tokens, own)
+    free = (len(ran.ids), "natural" if ran.stop else "forced")
+    used_up = _find_last_step(markers, zeros, ran.ids, steps)
+    counted = free if used_up is None else (used_up, "counted")
+    points: dict[tuple[int, str], tuple[Ids, str]] = {}
+    for at, finish in dict.fromkeys((free, counted)):
+        closing = close_thinking(markers, ran.ids[:at], is_cut=finish == "forced")
+        answer = yield Answer(at, closing, max_answer_tokens, markers.turn_ends)
+        points[at, finish] = answer.ids, describe_end(answer)
+    return tuple(
+        Point(Setting(control, steps, 0), ran.ids[:at], finish, ((f"{finish}_end", at),), *points[at, finish])
+        for control, (at, finish) in (("steps", free), ("steps, counted", counted))
+    )
+
+
+def _find_last_step(markers: Markers, zeros: Sequence[Ids], ids: Ids, steps: int) -> int | None:
+    """Where `steps` steps are used up: at the announcement of 0, or of one step more; None if they never are."""
+    start, begun = markers.thinking_start, 1  # the prompt has begun the first
+    for i in range(len(ids)):
+        if any(ids[i : i + len(zero)] == zero for zero in zeros):
+            return i
+        begun += ids[i : i + len(start)] == start
+        if begun > steps:
+            return i
+    return None
+
+
 def force_as_harness(
     markers: Markers, setting: Setting, *, wait_ids: Ids, max_answer_tokens: int, stop_ids: Sequence[int]
 ) -> Policy:

@@ -65,16 +65,18 @@ class Shape:
 class Setup:
     """How a model is trained. Raises StudyError for what isn't known.
 
-    `tokens`: of the longest row; `dtype` computes, weights and moments are stored in `master`. `fused_loss`: TRL's,
-    which never holds all logits. `liger`: its norms and SwiGLU. `attention`: sdpa gets a mask where rows are padded
-    (device_batch > 1), flash never does. `trained_share`: of tokens with a label. `accumulate`: gradients of earlier
-    batches are there in the forward pass. `cpu`: torch's kernels for CPUs, and only resident pages count.
+    `tokens`: of the longest row; `pack`: a device's rows lie end to end. `dtype` computes, weights and moments are
+    stored in `master`. `fused_loss`: TRL's, which never holds all logits. `liger`: its norms and SwiGLU. `attention`:
+    sdpa gets a mask where there are several rows (device_batch > 1), padded or packed, flash never does.
+    `trained_share`: of tokens with a label. `accumulate`: gradients of earlier batches are there in the forward pass.
+    `cpu`: torch's kernels for CPUs, and only resident pages count.
     """
 
     devices: int = 1
     device_gb: float = 80
     tokens: int = 32768
     device_batch: int = 1
+    pack: bool = False
     shard: bool = True
     offload: bool = False
     recompute: bool = True
@@ -104,6 +106,11 @@ class Setup:
     def rows(self) -> int:
         """Tokens in one batch of one device."""
         return self.tokens * self.device_batch
+
+    @property
+    def span(self) -> int:
+        """Tokens that a mask has for each token: of its own row, or of all rows that lie end to end."""
+        return self.rows if self.pack else self.tokens
 
     @property
     def residual(self) -> int:
@@ -169,7 +176,7 @@ def count_kept(shape: Shape, setup: Setup) -> float:
     k = kv_heads x head_dim. Each of two norms keeps its input in fp32, its normalised input and a float (4h + rh + 4),
     and its output for the projections (eh; autocast: a cast for each of five). Attention keeps queries, keys, values,
     output and a float a head (e(2q + 2k) + 4 heads); SwiGLU gate, SiLU, up and product (4ef). A mask repeats keys and
-    values for every head (e 4q) and is kept by each layer (e x length); eager keeps scores. Liger's norm keeps its
+    values for every head (e 4q) and is kept by each layer (e x its width); eager keeps scores. Liger's norm keeps its
     input only, its SwiGLU no SiLU.
     """
     e, r, hidden = BYTES[setup.dtype], setup.residual, shape.hidden
@@ -177,19 +184,26 @@ def count_kept(shape: Shape, setup: Setup) -> float:
     norms = 2 * (r * hidden + 4 if setup.liger else 4 * hidden + r * hidden + 4) + (2 if r == e else 5) * e * hidden
     mlp = (3 if setup.liger else 4) * e * shape.intermediate
     if setup.attention == "eager":
-        attention = 4 * e * q + shape.heads * setup.tokens * (4 if e == 4 else 4 + e)
+        attention = 4 * e * q + shape.heads * setup.span * (4 if e == 4 else 4 + e)
     elif setup.attention == "sdpa" and setup.device_batch > 1:
-        attention = 4 * e * q + 4 * shape.heads + e * setup.tokens
+        attention = 4 * e * q + 4 * shape.heads + e * setup.span
     else:
         attention = e * (2 * q + 2 * k) + 4 * shape.heads
     return setup.rows * (norms + attention + mlp)
+
+
+def count_mask(setup: Setup) -> float:
+    """Bytes of the mask that all layers are given: truth values for sdpa, if there is one, numbers for eager."""
+    if setup.attention == "flash" or (setup.attention == "sdpa" and setup.device_batch == 1):
+        return 0
+    return setup.rows * setup.span * (1 if setup.attention == "sdpa" else setup.residual)
 
 
 def count_backward(shape: Shape, setup: Setup) -> float:
     """Bytes of gradients inside a layer above what it keeps: two of SwiGLU's (one with Liger), or eager's scores."""
     e, width = BYTES[setup.dtype], shape.intermediate
     flowing = 2 * setup.residual * shape.hidden  # of the residual stream and of the branch
-    scores = 2 * 4 * shape.heads * setup.tokens - 4 * e * width if setup.attention == "eager" else 0
+    scores = 2 * 4 * shape.heads * setup.span - 4 * e * width if setup.attention == "eager" else 0
     return setup.rows * (flowing + max((1 if setup.liger else 2) * e * width, scores))
 
 
@@ -258,7 +272,8 @@ def _list_parts(shape: Shape, setup: Setup) -> dict[str, list[float]]:
     moments = states["optimiser"] * (not setup.optimiser.startswith("paged"))
     kept, inside, state = count_kept(shape, setup), count_backward(shape, setup), setup.rows * shape.hidden
     last = state * (4 + setup.residual + BYTES[setup.dtype])  # the last norm's
-    forward = last + shape.layers * (state * setup.residual if setup.recompute else kept)
+    mask = count_mask(setup)
+    forward = mask + last + shape.layers * (state * setup.residual if setup.recompute else kept)
     tied = 0 if shape.head and not setup.accumulate else weight  # a second gradient of the embedding, to be added
     overhead = 0 if setup.cpu else (CUDA_GB + NCCL_GB * (setup.devices > 1)) * GB
     return {
@@ -267,7 +282,7 @@ def _list_parts(shape: Shape, setup: Setup) -> dict[str, list[float]]:
         "optimiser": [moments] * 4,
         "copies of weights": weights,
         "copies of gradients": gradients,
-        "activations": [forward, forward + kept * setup.recompute, kept, 0],
+        "activations": [forward, forward + kept * setup.recompute, mask + kept, 0],
         "loss": [count_loss(shape, setup), 0, 0, 0],
         "backward": [0, inside, max(inside, tied), 0],
         "overhead": [overhead] * 4,

@@ -30,10 +30,11 @@ def measure_peak(facts: dict[str, Any], setup: memory.Setup, *, steps: int = 3) 
     """GB that training a random model takes at its peak, on one device, in a process of its own.
 
     `facts` are a config's, model_type included. Raises StudyError for what isn't measured (several devices, other
-    optimisers, Liger, offload, accumulation) and if the child fails, with its last words.
+    optimisers, Liger, offload, accumulation, packed rows) and if the child fails, with its last words.
     """
-    if setup != replace(setup, devices=1, optimiser="adamw", liger=False, offload=False, accumulate=False):
-        raise StudyError("Only plain AdamW on one device is measured: leave liger, offload and accumulate off.")
+    alone = replace(setup, devices=1, optimiser="adamw", liger=False, offload=False, accumulate=False, pack=False)
+    if setup != alone:
+        raise StudyError("Only plain AdamW on one device is measured: leave liger, offload, accumulate and pack off.")
     asked = json.dumps({"facts": facts, "setup": asdict(setup), "steps": steps})
     command = [sys.executable, "-m", "s1_utils.memory_check", asked]
     done = subprocess.run(command, env=os.environ | MALLOC, capture_output=True, text=True)

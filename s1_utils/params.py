@@ -25,7 +25,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?$")]
 
 UNKEYED = {"profile", "run_name", "force"}
-SPREAD = {"processes", "device_batch", "shard", "offload", "recompute", "report_to"}  # results: the last digits only
+SPREAD = {"processes", "device_batch", "pack", "shard", "offload", "recompute", "report_to"}  # the last digits only
 
 
 class StageParams(BaseModel):
@@ -107,34 +107,43 @@ class FilterParams(StageParams):
     group_size: Positive = 64
 
 
-class SftParams(StageParams):
-    notebook: str = Field(default="03_sft", exclude=True)
-    subset: str = "s1K"
-    kind: Literal["s1", "think", "r1", "tokens", "steps"] = "s1"  # of training_text
+class TrainingParams(StageParams):
+    """How a model is trained, and how that is spread over devices."""
+
     epochs: Positive = 1
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     warmup: Share = 0.05
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     adam_beta2: Share = 0.95
+    optimiser: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"  # memory.OPTIMISERS
     batch_size: Positive = 2
     max_length: Positive = 256
     checkpoint_steps: Positive = 25
     processes: Positive = 1
     device_batch: Count = 0
+    pack: bool = True
     shard: bool = False
     offload: bool = False
     recompute: bool = False
-    report_to: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "none"
+    report_to: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "trackio"
 
     def result_params(self) -> dict[str, Any]:
         """Without the machine: a run may go on with more devices, and is the same run."""
         return {name: value for name, value in super().result_params().items() if name not in SPREAD}
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_spread(self) -> Self:
         if self.offload and not self.shard:
             raise ValueError("offload moves a sharded model's shards to the CPU: set shard to True as well")
+        if self.shard and self.optimiser != "adamw":
+            raise ValueError("8-bit optimisers can't update shards: set optimiser to adamw, or shard to False")
         return self
+
+
+class SftParams(TrainingParams):
+    notebook: str = Field(default="03_sft", exclude=True)
+    subset: str = "s1K"
+    kind: Literal["s1", "think", "r1", "tokens", "steps"] = "s1"  # of training_text
 
 
 class SequentialParams(StageParams):
@@ -180,7 +189,7 @@ class ParallelParams(StageParams):
     resamples: Positive = 10000
 
 
-class AblationParams(StageParams):
+class AblationParams(TrainingParams):
     notebook: str = Field(default="06_ablations", exclude=True)
     engine: Engine = "transformers"
     subsets: list[str] = ["s1K", "random", "diverse", "longest", "full"]
@@ -191,18 +200,13 @@ class AblationParams(StageParams):
     seeds: list[Count] = [0]
     reselect: bool = False
     train_lengths: list[Positive] = [126]
+    kinds: list[Literal["tokens", "steps"]] = []
+    ask_tokens: list[Positive] = [16, 32, 64, 128]
+    ask_steps: list[Positive] = [1, 2, 4, 8]
     split: str = "test"
     questions: Positive = 128
     budget: Positive = 64
     max_thinking: Positive = 144
-    epochs: Positive = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    warmup: Share = 0.05
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    adam_beta2: Share = 0.95
-    batch_size: Positive = 2
-    max_length: Positive = 256
-    checkpoint_steps: Positive = 25
     wait_text: str = " Wait,"
     max_answer_tokens: Positive = 8
     group_size: Positive = 64

@@ -195,10 +195,15 @@ def plan_ablations(stated: PlanParams, chosen: params.AblationParams) -> list[Li
     ]
     asked = len(sizes) * seeds * chosen.questions
     thinking = max(chosen.budget, chosen.max_thinking)  # one pass: both settings are prefixes of the longest
-    return [
-        *lines,
-        _decode(stated, stage, "answers, at most", asked, asked * (thinking + 2 * chosen.max_answer_tokens)),
-    ]
+    lines.append(_decode(stated, stage, "answers, at most", asked, asked * (thinking + 2 * chosen.max_answer_tokens)))
+    for kind in chosen.kinds:
+        what = f"training on s1K, asked for {kind}"
+        lines.append(plan_training(stated, stage, what, examples=chosen.subset_size * seeds, epochs=chosen.epochs))
+        lengths = {"tokens": chosen.ask_tokens, "steps": chosen.ask_steps}[kind]
+        told = 2 * len(lengths) * seeds * chosen.questions  # the model, and plain s1K's
+        each = chosen.max_thinking + 2 * chosen.max_answer_tokens  # by itself, and stopped: one pass
+        lines.append(_decode(stated, stage, f"answers, asked for {kind}, at most", told, told * each))
+    return lines
 
 
 def _decode(stated: PlanParams, stage: str, what: str, requests: float, tokens: float) -> Line:

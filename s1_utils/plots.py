@@ -2,7 +2,7 @@
 
 Knows columns and axes; knows nothing about where the tables come from. The same table gives the same bytes (SVG, PNG).
 Sources of the forms: s1 Figure 1 (scaling), 4b (parallel), 9 (training), Table 2 (ablations), Table 8
-(training length). The figures of the selection are in selection_plots.
+(training length), Tables 11 and 12 (asked for a length). The figures of the selection are in selection_plots.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from s1_utils.store import write_atomically
 
 PANELS = 3  # in a row
 ZERO_TOKENS = 4.0  # where runs without thinking stand on the log axis
+MEAN_OF = 10  # steps
+TRAINING = {  # column → (title, whether steps vary so much that their running mean is drawn)
+    "loss": ("training loss (nats per token)", True),
+    "grad_norm": ("gradient norm", True),
+    "learning_rate": ("learning rate", False),
+}
 
 
 def draw_sequential(ax: Any, table: pd.DataFrame) -> None:
@@ -80,14 +86,22 @@ def draw_parallel(ax: Any, table: pd.DataFrame) -> None:
 
 
 def draw_training(ax: Any, table: pd.DataFrame) -> None:
-    """Training loss by step, with its running mean."""
-    ax.plot(table["step"], table["loss"], color=GREY, linewidth=0.7, alpha=0.7, label="each step")
-    ax.plot(table["step"], table["loss"].rolling(10, min_periods=1).mean(), color=BLUE, label="mean of 10 steps")
-    ax.set_xlabel("step")
-    ax.set_ylabel("loss (nats per token)")
-    ax.set_ylim(bottom=0)
-    ax.legend()
-    ax.set_title("Fine-tuning on traces", loc="left", fontsize=10)
+    """Loss and gradient norm of every step with their running means, and the learning rate, one above the other."""
+    rows = ax.get_subplotspec().subgridspec(len(TRAINING), 1).subplots(sharex=True)
+    ax.remove()
+    for row, (column, (title, means)) in zip(rows, TRAINING.items(), strict=True):
+        look = {"linewidth": 0.7, "color": GREY, "alpha": 0.7} if means else {"color": BLUE}
+        row.plot(table["step"], table[column], label=column, **look)
+        if means:
+            row.plot(table["step"], table[column].rolling(MEAN_OF, min_periods=1).mean(), color=BLUE)
+        row.set_ylim(bottom=0)
+        row.margins(x=0.01)
+        row.locator_params(axis="y", nbins=4)
+        row.yaxis.set_major_formatter("{x:g}")
+        row.set_title(title, loc="left", fontsize=9, pad=3)
+    for text, colour, y in (("each step", GREY, 0.96), (f"mean of {MEAN_OF} steps", BLUE, 0.76)):
+        rows[0].annotate(text, (0.99, y), xycoords="axes fraction", ha="right", va="top", fontsize=8, color=colour)
+    rows[-1].set_xlabel("step")
 
 
 def draw_ablations(ax: Any, table: pd.DataFrame) -> None:
@@ -162,6 +176,44 @@ def draw_train_length(ax: Any, table: pd.DataFrame) -> None:
     _set_title(ax, table, "Trained on cut traces: longer thinking?")
 
 
+def draw_conditional(ax: Any, table: pd.DataFrame) -> None:
+    """Models asked for a length, a line each (columns of obedience.list_points): what they used of it, or what it
+    bought. Filled marks end by themselves, hollow ones are stopped."""
+    colours, is_length = {"tokens": BLUE, "steps": ORANGE, "s1": GREY}, table["measure"].iloc[0] == "length"
+    scale = 1 if is_length else 100
+    for (trained, kind, enforced, seed), rows in table.groupby(["trained", "kind", "enforced", "seed"], sort=False):
+        look = {"color": colours[trained], "linewidth": 1, "linestyle": "--" if enforced else "-"}
+        fill = {"markerfacecolor": "white"} if enforced else {}
+        x, y = rows["x"].clip(lower=1), scale * rows["y"].clip(lower=1 if is_length else 0)
+        ax.plot(x, y, marker="D" if kind == "steps" else "o", markersize=4.5, **look, **fill)
+        if not is_length:
+            ax.vlines(x, scale * rows["low"], scale * rows["high"], color=colours[trained], linewidth=1, alpha=0.3)
+        is_first = is_length or trained == kind or kind == table["kind"].iloc[0]  # plain s1 has a line for each kind
+        if seed == table["seed"].min() and not enforced and is_first:
+            name = f"trained on {kind}" if trained == kind else "plain s1"
+            ax.annotate(name, (x.iloc[-1], y.iloc[-1]), (6, 0), textcoords="offset points", va="center", fontsize=7.5,
+                        color=colours[trained])  # fmt: skip
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_formatter("{x:g}")
+    if is_length:
+        ends = [table["x"].min(), table["x"].max()]
+        ax.plot(ends, ends, color=GREY, linestyle=":", linewidth=1)
+        ax.annotate("as asked", (ends[1],) * 2, (4, 0), textcoords="offset points", fontsize=7.5, color=GREY)
+        ax.set_xticks(sorted(table["x"].unique()))
+        ax.set_yscale("log", base=2)
+        ax.yaxis.set_major_formatter("{x:g}")
+    ax.margins(x=0.25)
+    ax.minorticks_off()
+    ax.set_xlabel("asked for (steps ◆, tokens ●)" if is_length else "thinking tokens (mean)")
+    ax.set_ylabel("used (mean)" if is_length else "accuracy (%)")
+    ax.set_title("Asked for a length: is it used?" if is_length else "… and is it worth it?", loc="left", fontsize=10)
+    for filled, label in ((True, "ends by itself"), (False, "stopped at what was asked")):
+        face = {} if filled else {"markerfacecolor": "white"}
+        ax.plot([], [], "o", color="black", markersize=4.5, label=label, linestyle="-" if filled else "--",
+                linewidth=1, **face)  # fmt: skip
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2, fontsize=7.5)
+
+
 def _set_title(ax: Any, table: pd.DataFrame, title: str) -> None:
     benchmark = f" {table['benchmark'].iloc[0]}" if "benchmark" in table else ""
     ax.set_title(title + benchmark, loc="left", fontsize=10)
@@ -189,7 +241,7 @@ FIGURES: dict[str, tuple[Callable[[Any, pd.DataFrame], None], tuple[float, float
     "sequential": (draw_sequential, (5.6, 3.9)),
     "methods": (draw_methods, (7.4, 4.6)),
     "parallel": (draw_parallel, (5.6, 3.9)),
-    "training": (draw_training, (5.0, 3.0)),
+    "training": (draw_training, (5.0, 4.4)),
     "spread": (draw_spread, (3.2, 1.9)),
     "ablations": (draw_ablations, (5.6, 2.8)),
     "funnel": (selection_plots.draw_funnel, (5.6, 2.8)),
@@ -198,6 +250,7 @@ FIGURES: dict[str, tuple[Callable[[Any, pd.DataFrame], None], tuple[float, float
     "inclusion": (selection_plots.draw_inclusion, (5.6, 3.4)),
     "train_length": (draw_train_length, (5.6, 3.6)),
     "subset_differences": (draw_subset_differences, (6.4, 2.8)),
+    "conditional": (draw_conditional, (5.0, 3.9)),
     "ablations_large": (draw_subset_differences, (6.4, 2.8)),
 }
 
@@ -225,9 +278,11 @@ def draw(name: str, table: pd.DataFrame, stamp: str = "") -> Any:
 
 
 def show(name: str, table: pd.DataFrame) -> Any:
-    """The figure `name` as an image that a notebook displays, whatever its backend."""
+    """The figure `name` as an image that a notebook displays, whatever its backend; None for an empty table."""
     from IPython.display import Image
 
+    if table.empty:
+        return None
     buffer, figure = io.BytesIO(), draw(name, table)
     figure.savefig(buffer, format="png", metadata=METADATA["png"])
     return Image(buffer.getvalue(), width=max(600, round(100 * figure.get_figwidth())))

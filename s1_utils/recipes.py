@@ -24,6 +24,12 @@ PAPER = {
     "longest": (-16.7, -36.7, 0.0),
     "full": (3.3, -13.3, 20.0),
 }
+COLUMNS = {
+    **dict.fromkeys(("control", "subset"), "str"), "runs": "int64",
+    **dict.fromkeys(("difference", "low", "high", "between", "discordant"), "float64"),
+    **dict.fromkeys(("gained", "lost"), "Int64"),
+    **dict.fromkeys(("p", "detectable"), "float64"), "n": "int64", "verdict": "str",
+}  # fmt: skip
 
 
 def tabulate_power(
@@ -46,7 +52,7 @@ def tabulate_power(
 def compare_recipes(
     graded: pd.DataFrame, recipes: Sequence[str], *, reference: str, resamples: int, seed: int
 ) -> pd.DataFrame:
-    """One row a control and recipe but the `reference`: its accuracy less the reference's, both ways tested.
+    """One row a control and recipe but the `reference`: its accuracy less the reference's, both ways tested; or none.
 
     Columns control, subset (the recipe), runs, difference, low, high, between (share; null for one run), discordant
     (share of questions decided differently, runs paired in order of seeds), gained, lost and p (exact McNemar; null
@@ -61,7 +67,7 @@ def compare_recipes(
             if recipe != reference:
                 row = _compare(correct[reference], correct[recipe], weights_RQ, seed)
                 rows.append({"control": control, "subset": recipe, **row})
-    return pd.DataFrame(rows).astype({"gained": "Int64", "lost": "Int64"})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def _find_runs(points: pd.DataFrame, recipe: str, order: Sequence[str]) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from s1_utils import plots, recipes, stability
+from s1_utils import obedience, plots, recipes, stability
 from s1_utils.errors import StudyError
 from s1_utils.store import Stage, write_atomically
 
@@ -35,7 +35,7 @@ FLOW = {  # notebook: (reads, writes)
 
 
 def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
-    """figure → its tidy table, from the finished stages that `stage` reads."""
+    """figure → its tidy table, from the finished stages that `stage` reads; nothing for what was not run."""
     manifests = {name: json.loads((stage.upstream[name] / "manifest.json").read_text("utf-8")) for name in FLOW}
     minutes = [(name, round(manifest["wall_seconds"] / 60, 1)) for name, manifest in manifests.items()]
     chance = round(manifests["04_sequential_scaling"]["chance"], 6)
@@ -51,7 +51,7 @@ def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
         "lengths": stability.bin_lengths(subsets, features).round(3),
         "inclusion": stability.list_steps(stage.read("02_filter", "inclusion")).round(4),
         "stability": stage.read("02_filter", "stability").round(4),
-        "training": stage.read("03_sft", "training").round(5),
+        "training": stage.read("03_sft", "training").round({"loss": 5, "grad_norm": 5, "learning_rate": 11}),
         "sequential": stage.read("04_sequential_scaling", "curve").assign(chance=chance),
         "waits": stage.read("04_sequential_scaling", "waits").round(6),
         "measures": stage.read("04_sequential_scaling", "measures").round(4),
@@ -67,6 +67,7 @@ def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
         "train_length": stage.read("06_ablations", "lengths").round(6),
         "stages": pd.DataFrame(minutes, columns=["notebook", "minutes"]),
         "ablation_differences": differences.round(6),
+        **_describe_asks(stage.read("06_ablations", "conditional"), stage.read("06_ablations", "obedience")),
     }
 
 
@@ -89,6 +90,19 @@ def collect_large(ablations: Path, features: Path) -> dict[str, pd.DataFrame]:
         "ablations_large_differences": differences.round(6),
         "ablations_large_lengths": lengths.round(6),
     }
+
+
+def collect_conditional(ablations: Path) -> dict[str, pd.DataFrame]:
+    """The tables of models asked for a length, of the folder of their stage; empty if it isn't finished."""
+    if not (ablations / "manifest.json").exists():
+        return {}
+    return _describe_asks(*(pd.read_parquet(ablations / f"{name}.parquet") for name in ("conditional", "obedience")))
+
+
+def _describe_asks(asks: pd.DataFrame, slopes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    if asks.empty:
+        return {}
+    return {"conditional": obedience.list_points(asks), "conditional_asks": asks, "conditional_slopes": slopes}
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:

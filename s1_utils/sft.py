@@ -18,13 +18,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from s1_utils import models, sft_data, sft_job, sft_processes, sft_results, sft_trainer
+from s1_utils import models, sft_data, sft_job, sft_metrics, sft_processes, sft_report, sft_results, sft_trainer
 from s1_utils.errors import StudyError
 from s1_utils.progress import quiet_libraries
 from s1_utils.sft_job import Job
@@ -59,14 +60,31 @@ def train(
 
 
 def launch_training(
-    base: Path, rows: pd.DataFrame, folder: Path, params: Any, *, system_prompt: str, seed: int, base_name: str = ""
+    base: Path,
+    rows: pd.DataFrame,
+    folder: Path,
+    params: Any,
+    *,
+    system_prompt: str,
+    seed: int,
+    may_cut: bool = False,
+    base_name: str = "",
+    kind: str = "",
+    show: sft_metrics.Show | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Like `train`, on params.processes devices: in this process for one, else in processes of torchrun's."""
-    job = sft_job.make_job(base, folder, params, system_prompt=system_prompt, seed=seed, base_name=base_name)
+    """Like `train`, on params.processes devices: in this process for one, else in processes of torchrun's.
+
+    `kind`: of training text, instead of that of `params`. `show` is called now and then with what reads the steps so
+    far, to draw them.
+    """
+    job = sft_job.make_job(
+        base, folder, params, system_prompt=system_prompt, seed=seed, may_cut=may_cut, base_name=base_name
+    )
+    job = replace(job, kind=kind or job.kind)
     sft_data.spread_batch(job.batch_size, devices=job.processes, device_batch=job.device_batch)
     if job.processes == 1 and not job.shard and sft_processes.count_gpus() <= 1:
-        return train_job(job, encode_job(job, rows))
-    sft_job.launch(sft_job.write_job(job, rows), job.processes)
+        return train_job(job, encode_job(job, rows), show=show)
+    sft_job.launch(sft_job.write_job(job, rows), job.processes, watch=show and sft_metrics.follow(job.papers, show))
     return {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
 
 
@@ -83,31 +101,41 @@ def encode_job(job: Job, rows: pd.DataFrame) -> Any:
     )
 
 
-def train_job(job: Job, dataset: Any) -> dict[str, pd.DataFrame]:
-    """Train on `dataset`; every process of a job calls this. The first writes the weights and the facts."""
+def spread_job(job: Job) -> sft_data.Spread:
+    """How the processes at work share a batch. Raises StudyError if they can't, or if `job` needs others."""
     sft_processes.require_launcher(shard=job.shard)
+    return sft_data.spread_batch(job.batch_size, devices=sft_processes.count_processes(), device_batch=job.device_batch)
+
+
+def train_job(job: Job, dataset: Any, *, show: sft_metrics.Show | None = None) -> dict[str, pd.DataFrame]:
+    """Train on `dataset`; every process of a job calls this. The first writes the weights and the facts."""
+    spread = spread_job(job)
     quiet_libraries()
-    spread = sft_data.spread_batch(
-        job.batch_size, devices=sft_processes.count_processes(), device_batch=job.device_batch
-    )
     lengths = sft_data.find_lengths(dataset)
     order_SB = sft_data.lay_out(lengths[:-1], batch_size=job.batch_size, epochs=job.epochs, seed=job.seed)
     data = sft_data.hash_layout(dataset, order_SB)
     checkpoint = sft_trainer.find_checkpoint(job.checkpoints, data_sha256=data, shard=job.shard)
-    trainer = sft_trainer.build_trainer(job, dataset, order_SB=order_SB, spread=spread, data_sha256=data)
+    done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+    tokens_S = np.array([*lengths[:-1], 0])[order_SB].sum(axis=1).tolist()
+    recorder = sft_metrics.make_recorder(
+        job.papers, done=done, tokens_S=tokens_S, open_meter=sft_results.open_meter, show=show
+    )
+    reporters = sft_report.make_reporters(job, done=done)
+    trainer = sft_trainer.build_trainer(
+        job, dataset, order_SB=order_SB, spread=spread, data_sha256=data, callbacks=[recorder, *reporters]
+    )
     if trainer.is_world_process_zero():
         sft_trainer.remove_others(job.checkpoints, checkpoint)  # what a kill left half-written
         if checkpoint:
             print(f"training: goes on from {checkpoint.name}", flush=True)
     sft_processes.wait_for_all()
     label_mask = sft_results.decode_labels(trainer, n_rows=3)
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with sft_report.end_reports(reporters):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     sft_results.write_weights(trainer, job, rows=len(lengths) - 1, data_sha256=data)
     if trainer.is_world_process_zero():
-        done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
-        tokens = int(np.array([*lengths[:-1], 0])[order_SB[done:]].sum())
-        facts = sft_results.describe_machine(trainer, spread, tokens=tokens, seconds=result.metrics["train_runtime"])
-        write_json(job.papers / "facts.json", facts)
+        facts = sft_results.describe_machine(trainer, spread, lengths=lengths[:-1])
+        write_json(job.papers / "facts.json", facts | sft_metrics.sum_sessions(recorder.file.list_sessions()))
     sft_processes.wait_for_all()
     return {"training": _list_steps(trainer), "label_mask": label_mask}
 
@@ -118,7 +146,7 @@ def _list_steps(trainer: Any) -> pd.DataFrame:
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What a training found of its machine, for the manifest: devices, kernels, tokens a second; {} if it is gone."""
+    """What a training found of its machine and took, for the manifest and training_costs; {} if it is gone."""
     path = folder / "job" / "facts.json"
     return {"training": json.loads(path.read_text("utf-8"))} if path.exists() else {}
 
@@ -202,6 +230,7 @@ def _prepare(path: Path) -> str:
     job = sft_job.read_job(job_path)
     if is_finished(job):
         return ""
+    spread_job(job)  # what can't be trained here is said before a minute's tokenising
     quiet_libraries()
     encoded = encode_job(job, pd.read_parquet(job.papers / "rows.parquet"))
     shutil.rmtree(job.papers / "tokens", ignore_errors=True)

@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from s1_utils import paths
+from s1_utils import paths, sft_optimiser
 from s1_utils.errors import StudyError
 from s1_utils.store import write_json, write_table
 
@@ -50,9 +50,11 @@ class Job:
     checkpoint_steps: int
     kind: str = "s1"
     may_cut: bool = False
+    optimiser: str = "adamw"
     base_name: str = ""
     processes: int = 1
     device_batch: int = 0
+    pack: bool = True
     shard: bool = False
     offload: bool = False
     recompute: bool | None = None
@@ -83,12 +85,18 @@ def make_job(
     may_cut: bool = False,
     base_name: str = "",
 ) -> Job:
-    """The job of `params` (whatever of it a job knows). Raises StudyError for settings that contradict each other."""
+    """The job of `params` (whatever of it a job knows).
+
+    Raises StudyError for settings that contradict each other, and for an optimiser that this machine can't run.
+    """
     known = {field.name for field in fields(Job)} - {"base", "folder", "system_prompt", "seed", "may_cut", "base_name"}
     given = {name: getattr(params, name) for name in known if hasattr(params, name)}
     job = Job(base, folder, system_prompt, seed, may_cut=may_cut, base_name=base_name, **given)
     if job.offload and not job.shard:
         raise StudyError("offload moves the shards of a model to the CPU's memory: set shard to True as well.")
+    if job.shard and job.optimiser != sft_optimiser.PLAIN:
+        raise StudyError("8-bit optimisers can't update shards: set optimiser to adamw, or shard to False.")
+    sft_optimiser.require_optimiser(job.optimiser)
     return job
 
 
@@ -112,8 +120,11 @@ def read_job(path: Path) -> Job:
 # ------------------------------------------------------------------ launching
 
 
-def launch(path: Path, processes: int, *, say: Callable[[str], None] = print) -> None:
-    """Train the job of `path` in `processes` processes of this machine, showing their progress.
+def launch(
+    path: Path, processes: int, *, say: Callable[[str], None] = print, watch: Callable[[], None] | None = None
+) -> None:
+    """Train the job of `path` in `processes` processes of this machine, showing their progress; `watch` is called
+    after each line of their log.
 
     Raises StudyError with the end of the log if they fail. An interrupt ends them, and so does this process's death.
     """
@@ -130,6 +141,8 @@ def launch(path: Path, processes: int, *, say: Callable[[str], None] = print) ->
             last.append(line)
             if line.startswith(SAID[0]):
                 say(line)
+            if watch:
+                watch()
         code = process.wait()
     if code:
         raise StudyError(explain_failure(list(last), path.with_name("train.log")))

@@ -5,14 +5,19 @@ Knows trainers, safetensors and cards; knows nothing about rows or launching.
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
 import subprocess
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from s1_utils import models, paths, sft_processes, sft_trainer
+from s1_utils import energy, models, paths, sft_processes, sft_trainer
 from s1_utils.sft_data import IGNORED, Spread
 from s1_utils.sft_job import Job
 from s1_utils.store import write_atomically
@@ -89,33 +94,72 @@ def write_card(job: Job, *, rows: int, data_sha256: str) -> str:
 def decode_labels(trainer: Any, n_rows: int) -> pd.DataFrame:
     """masked, trained_on: the two parts of the first rows as the trainer's own batches label them."""
     tokenizer = trainer.processing_class
-    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(min(n_rows, len(trainer.train_dataset)))])
     rows = []
-    for ids, labels, seen in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
-        masked = ids[(labels == IGNORED) & (seen == 1)]
-        trained = labels[labels != IGNORED]
+    for i in range(min(n_rows, len(trainer.train_dataset))):
+        batch = trainer.data_collator([trainer.train_dataset[i]])  # alone: nothing is padded
+        ids, labels = batch["input_ids"][0], batch["labels"][0]
+        masked, trained = ids[labels == IGNORED], labels[labels != IGNORED]
         rows.append({"masked": tokenizer.decode(masked), "trained_on": tokenizer.decode(trained)})
     return pd.DataFrame(rows)
 
 
-def describe_machine(trainer: Any, spread: Spread, *, tokens: int, seconds: float) -> dict[str, Any]:
-    """How the job was spread and what it ran on, for the manifest."""
+def describe_machine(trainer: Any, spread: Spread, *, lengths: Sequence[int]) -> dict[str, Any]:
+    """How the job was spread, what it ran on and what its FLOPs follow from, for the manifest.
+
+    peak_memory_bytes (of the last session) and matrix_flops are the first process's; row_length is the rows' mean
+    length weighed by their tokens, as attention weighs it.
+    """
     import torch
 
+    on_gpu, model = sft_processes.has_gpu(), trainer.accelerator.unwrap_model(trainer.model)
+    tokens = np.array(lengths, dtype=float)
     return {
         "devices": spread.devices,
-        "device": torch.cuda.get_device_name() if sft_processes.has_gpu() else "cpu",
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "device_batch": spread.device_batch,
         "accumulation": spread.accumulation,
         "attention": sft_trainer.choose_attention(),
         "liger": sft_trainer.uses_liger(),
         "shard": trainer.is_fsdp_enabled,
         "recompute": bool(trainer.args.gradient_checkpointing or _recomputes_shards(trainer)),
-        "tokens_of_last_session": tokens,
-        "seconds_of_last_session": round(seconds, 1),
-        "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
-        "peak_gpu_bytes": torch.cuda.max_memory_allocated() if sft_processes.has_gpu() else 0,
+        "parameters": model.num_parameters(),
+        "layers": model.config.num_hidden_layers,
+        "hidden": model.config.hidden_size,
+        "row_length": round(float((tokens**2).sum() / tokens.sum()), 1),
+        "peak_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else _read_peak(),
+        "matrix_flops": None if on_gpu else measure_matrix_flops(),
     }
+
+
+def measure_matrix_flops(*, size: int = 1024, seconds: float = 0.2) -> float:
+    """FLOP/s that this process reaches with square fp32 matrices, at best; takes as long as `seconds`."""
+    import torch
+
+    left, right = torch.ones(size, size), torch.ones(size, size)
+    end, best = time.monotonic() + seconds, math.inf
+    while time.monotonic() < end or best == math.inf:
+        started = time.perf_counter()
+        left @ right
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def open_meter() -> Callable[[], float | None]:
+    """What reads the joules of the job's devices; None for those of several machines."""
+    import torch
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if sft_processes.count_processes() > here:
+        return lambda: None
+    gpus = range(here if sft_processes.has_gpu() else 0)
+    return energy.make_meter([str(torch.cuda.get_device_properties(i).uuid) for i in gpus])
+
+
+def _read_peak() -> int | None:
+    """The most memory that this process had resident, in bytes, where Linux says it."""
+    path = Path("/proc/self/status")
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
 
 
 def _recomputes_shards(trainer: Any) -> bool:

@@ -114,17 +114,19 @@ def copy_profile(source: str, name: str) -> None:
 def publish(profile: str) -> None:
     """Copy a run's figure tables to figures/data, redraw figures/, and write README's tables.
 
-    With those of its larger ablations, in the run <profile>-ablations, if there are any.
+    With those of its larger ablations, in the run <profile>-ablations, and of its models asked for a length, in
+    <profile>-conditional, if there are any.
     """
     from s1_utils import plots, report
 
     source = paths.find_runs() / profile / "figures" / "data"
-    large = paths.find_runs() / f"{profile}-ablations" / "06_ablations"
+    large, asked = (paths.find_runs() / f"{profile}-{name}" / "06_ablations" for name in ("ablations", "conditional"))
     if not any(source.glob("*.csv")):
         raise StudyError(f"{source} has no tables: run `make study PROFILE={profile}` first.")
     shutil.rmtree(paths.FIGURES / "data", ignore_errors=True)
     shutil.copytree(source, paths.FIGURES / "data")
     report.write_tables(report.collect_large(large, source.parents[1] / "02_filter"), paths.FIGURES / "data")
+    report.write_tables(report.collect_conditional(asked), paths.FIGURES / "data")
     plots.draw_all(paths.FIGURES / "data", paths.FIGURES)
     report.update_readme(paths.FIGURES / "data", paths.ROOT / "README.md")
 

@@ -19,12 +19,14 @@ break is learnt after the end of the turn; tokens are counted as budget forcing 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from s1_utils import chat, controls
@@ -32,6 +34,7 @@ from s1_utils.errors import StudyError
 
 KINDS = {"s1": chat.S1, "think": chat.THINK, "r1": chat.R1, "tokens": chat.S1, "steps": chat.STEPS}
 ASKS = {"tokens": controls.BY_TOKENS, "steps": controls.BY_STEPS}
+TEXTS_AT_ONCE = 250  # in one call of a tokenizer
 LARGEST = 2**17  # tokens or steps: no model of the study has a longer window
 CHATML, DEEPSEEK = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"), ("<｜User｜>", "<｜Assistant｜>")
 Split = Callable[[str], Sequence[str]]
@@ -94,11 +97,13 @@ def write_examples(
     if rows.empty:
         raise StudyError("Can't train: there are no rows. Choose another subset.")
     chat.check_tokenizer(tokenizer, find_format(kind), system_prompt=system_prompt)
+    lengths = count_thinking(tokenizer, rows["thinking"]) if kind == "tokens" else [None] * len(rows)
     examples, refused = [], []
-    for row, name in zip(rows.itertuples(), rows.get("question_id", rows.index), strict=True):
+    for row, name, length in zip(rows.itertuples(), rows.get("question_id", rows.index), lengths, strict=True):
         what = {"system_prompt": system_prompt, "kind": kind, "split": split, "name": f"row {name}"}
         try:
-            examples.append(write_example(tokenizer, row.question, row.thinking, row.attempt, **what))
+            example = write_example(tokenizer, row.question, row.thinking, row.attempt, thinking_tokens=length, **what)
+            examples.append(example)
         except StudyError as error:
             refused.append((str(name), error))
     if refused:
@@ -117,8 +122,9 @@ def write_example(
     kind: str,
     split: Split = split_steps,
     name: str = "this row",
+    thinking_tokens: int | None = None,
 ) -> Example:
-    """Prompt and completion of one row; `name` is how an error calls it.
+    """Prompt and completion of one row; `name` is how an error calls it, `thinking_tokens` spares counting them.
 
     Raises StudyError for a blank text, one that holds a marker, and a template that rewrites the question.
     """
@@ -126,7 +132,9 @@ def write_example(
     marks = chat.find_marks(tokenizer, fmt)
     for part, text in (("question", question), ("thinking", thinking), ("attempt", attempt)):
         _refuse_text(text, marks, what=f"The {part} of {name}")
-    ask, thinking = _ask_for_length(tokenizer, thinking, kind=kind, split=split)
+    if kind == "tokens" and thinking_tokens is None:
+        thinking_tokens = count_thinking(tokenizer, [thinking])[0]
+    ask, thinking = _ask_for_length(thinking, thinking_tokens, kind=kind, split=split)
     prompt = chat.write_prompt(tokenizer, question + ask, system_prompt)
     if (question + ask).strip() not in prompt:
         raise StudyError(f"The chat template rewrites the question of {name}: use one that keeps it word for word.")
@@ -142,12 +150,18 @@ def _refuse_text(text: str, marks: Sequence[str], *, what: str) -> None:
         raise StudyError(f"{what} spells out {found[0]}, which would be taken for a marker: reword or drop the row.")
 
 
-def _ask_for_length(tokenizer: Any, thinking: str, *, kind: str, split: Split) -> tuple[str, str]:
+def count_thinking(tokenizer: Any, traces: Iterable[Any]) -> list[int]:
+    """Tokens of each trace as budget forcing counts them, the last line break included; 0 for what isn't text."""
+    texts = [trace.strip() + "\n" if isinstance(trace, str) else "" for trace in traces]
+    return [len(ids) for ids in encode_all(tokenizer, texts)]
+
+
+def _ask_for_length(thinking: str, tokens: int | None, *, kind: str, split: Split) -> tuple[str, str]:
     """What the user adds to the question, and the thinking, its steps announced if `kind` says so."""
     if kind not in ASKS:
         return "", thinking
-    if kind == "tokens":
-        n = round_up_to_power_of_two(len(chat.encode(tokenizer, thinking.strip() + "\n")))
+    if tokens is not None:
+        n = round_up_to_power_of_two(tokens)
     else:
         steps = [step.strip() for step in split(thinking) if step.strip()]
         n = round_up_to_power_of_two(len(steps))
@@ -183,6 +197,33 @@ def _read_steps(thinking: str, limit: int) -> tuple[str, ...]:
     if before or not steps or counts != list(range(limit, max(limit - len(steps), 0), -1)):
         raise StudyError(f"The steps of this text don't count down from {limit}, one by one: {counts}.")
     return steps
+
+
+def encode_all(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:
+    """`chat.encode` for many texts, by batched calls on all cores: the ids of each, int32."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    try:
+        found: list[np.ndarray] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            some = list(texts[start : start + TEXTS_AT_ONCE])
+            found += [np.array(ids, dtype=np.int32) for ids in _encode_some(tokenizer, some)]
+        return found
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
+
+
+def _encode_some(tokenizer: Any, texts: list[str]) -> Iterable[list[int]]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not hasattr(backend, "encode_batch_fast"):  # not of the library tokenizers
+        return tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    backend.no_truncation()
+    backend.no_padding()
+    # transformers would list each token's place in the text as well: half the time again
+    return (encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False))
 
 
 def explain_mask(examples: Sequence[Example], tokenizer: Any, *, labels: Iterable[Sequence[int]]) -> pd.DataFrame:

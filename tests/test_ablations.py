@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from s1_utils import ablations, selection
+from s1_utils import ablations, models, selection, sources, store
 from s1_utils.errors import StudyError
 from s1_utils.params import AblationParams, load_profile
 
@@ -36,7 +36,7 @@ def test_every_subset_has_a_run_for_every_seed_and_s1k_one_for_every_training_le
         ({"subsets": ["s1K", "randon"]}, r"did you mean random"),
         ({"subsets": ["random"]}, r"subsets must hold s1K"),
         ({"seeds": []}, r"seeds at least one"),
-        ({"train_lengths": [256]}, r"must be shorter than max_length = 256"),
+        ({"train_lengths": [288]}, r"must be shorter than max_length = 288"),
     ],
 )
 def test_a_design_that_can_not_be_run_is_refused_before_anything_is_trained(change, told):
@@ -103,3 +103,91 @@ def test_a_training_length_says_what_share_of_its_rows_it_cuts():
     lengths = features.set_index("question_id")["train_tokens"][chosen["question_id"]]
     assert table["cut"].tolist() == [(lengths > 140).mean(), 0.0]
     assert table[["train_length", "accuracy"]].to_numpy().tolist() == [[140, 0.3], [256, 0.5]]
+
+
+# ------------------------------------------------------------------ told how long to think
+
+
+class Folder:
+    """What a run needs of a stage: where it writes, under which key."""
+
+    key_hash = "k"
+
+    def __init__(self, path):
+        self.folder = path
+
+    def path(self, name):
+        return self.folder / name
+
+    def table(self, name, build):
+        path = self.folder / f"{name}.parquet"
+        if not path.exists():
+            store.write_table(path, build())
+        return pd.read_parquet(path)
+
+
+SMALL = {
+    "subsets": ["s1K"],
+    "train_lengths": [],
+    "kinds": ["steps"],
+    "max_thinking": 16,
+    "subset_size": 4,
+    "pack": False,
+}
+
+
+@pytest.fixture(scope="module")
+def told():
+    """(rows, subsets, tests) of four training questions and two others."""
+    questions = sources.collect_questions(["puzzles"], questions_per_family=3, dev=0, test=2, seed=0)
+    rows = questions[questions["split"] == "train"].head(4).assign(thinking="Try A: no. Wait, try B: yes.", attempt="B")
+    subsets = pd.DataFrame({"subset": "s1K", "seed": 0, "question_id": rows["question_id"]})
+    return rows, subsets, questions[questions["split"] == "test"].reset_index(drop=True)
+
+
+def run_told(folder, told, run=ablations.run_conditional, **changes):
+    rows, subsets, tests = told
+    base = models.resolve_model("random-llama")
+    return run(Folder(folder), base, rows, subsets, tests, make_params(**SMALL | changes), "Think.")
+
+
+def test_a_kind_is_trained_with_every_seed_and_named_after_it():
+    runs = ablations.list_conditional(make_params(kinds=["tokens", "steps"], seeds=[0, 1]))
+    assert [run.label for run in runs] == ["s1K-tokens/0", "s1K-tokens/1", "s1K-steps/0", "s1K-steps/1"]
+
+
+def test_without_kinds_nobody_is_told_anything_and_nothing_is_written(tmp_path, told):
+    assert run_told(tmp_path, told, kinds=[]).empty
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def ran(told, tmp_path_factory):
+    """(folder, graded) of plain s1K and s1K trained on steps."""
+    folder = tmp_path_factory.mktemp("told")
+    return folder, run_told(folder, told)
+
+
+def test_models_told_a_length_are_graded_beside_plain_s1k(ran):
+    folder, graded = ran
+    kinds = graded.groupby("model", sort=False)["trained"].unique().str[0].to_dict()
+    assert kinds == {"s1K/0": "s1", "s1K-steps/0": "steps"}
+    assert not list(folder.glob("runs/*/model"))
+
+
+def test_the_kind_of_a_run_is_what_it_is_trained_on(ran):
+    losses = [pd.read_parquet(ran[0] / f"runs/s1K{kind}-0/training.parquet")["loss"] for kind in ("", "-steps")]
+    assert not losses[0].equals(losses[1])
+
+
+def test_models_told_a_length_are_not_trained_again(ran, told):
+    folder, graded = ran
+    for name in ("generations_conditional.parquet", "grades_conditional.parquet", "runs/s1K-steps-0/training.parquet"):
+        (folder / name).unlink()
+    assert run_told(folder, told).equals(graded)
+
+
+def test_rows_that_asking_makes_too_long_are_refused_before_anything_is_trained(tmp_path, told):
+    with pytest.raises(StudyError, match=r"s1K-steps: Can't train: \d rows are longer than max_length = 110"):
+        run_told(tmp_path, told, run=ablations.run_ablations, max_length=110)
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from s1_utils import controls
 from s1_utils.budget_forcing import Answer, Decode, Force, Markers, Point, Restart, Setting
-from s1_utils.controls import force_as_harness, force_as_readme, reject_longer, think_freely
+from s1_utils.controls import count_down, force_as_harness, force_as_readme, reject_longer, think_freely
 from s1_utils.engines import Row
 from s1_utils.engines.scripted import ScriptedEngine
 
@@ -706,3 +706,55 @@ def test_long_thinking_is_asked_for_in_the_words_of_the_paper():
         "until you are absolutely sure that you have the correct answer.",
     )
     assert controls.LONG.split("\n") == ["", "", " ".join(words)]
+
+
+# ------------------------------------------------------------------ steps counted down
+
+STEPS = replace(MARKERS, end_markers=((1, 70), (1, 20), (2,)), thinking_start=(1,))  # 70: a 0, (1, 20): the answer
+
+
+def count(steps, *ids, max_tokens=99):
+    policy = count_down(STEPS, steps, max_tokens=max_tokens, max_answer_tokens=2)
+    return follow(lambda prefix, _: replay(*ids)(prefix), policy)
+
+
+def test_steps_end_where_none_is_left():
+    (free, counted), _ = count(4, 72, 11, 1, 71, 11, 1, 70, 11, 33, 1, 20)
+    assert (free.thinking_ids, free.finish) == ((72, 11, 1, 71, 11, 1, 70, 11, 33), "natural")
+    assert (counted.thinking_ids, counted.finish) == ((72, 11, 1, 71, 11), "counted")
+
+
+def test_steps_end_after_as_many_as_were_asked_for_whatever_is_announced():
+    (_, counted), asked = count(2, 78, 11, 1, 77, 11, 1, 76, 11, 33, 1, 20)
+    assert counted.thinking_ids == (78, 11, 1, 77, 11)
+    answers = [segment for segment in asked if isinstance(segment, Answer)]
+    assert [answer.forced for answer in answers] == [(11, 1, 20), (1, 20)]  # no "Final Answer:" after a whole step
+
+
+def test_steps_that_end_in_time_are_answered_once():
+    (free, counted), asked = count(2, 72, 11, 1, 71, 11, 1, 20)
+    assert replace(free, setting=counted.setting) == counted
+    assert [setting.control for setting in (free.setting, counted.setting)] == ["steps", "steps, counted"]
+    assert len([segment for segment in asked if isinstance(segment, Answer)]) == 1
+
+
+def test_steps_that_never_end_are_cut():
+    (free, counted), asked = count(2, 72, max_tokens=5)
+    assert (free.finish, counted.finish, free.thinking_tokens) == ("forced", "forced", 5)
+    assert asked[-1].forced[-2:] == STEPS.answer_prefix
+
+
+def test_no_steps_can_not_be_asked_for():
+    with pytest.raises(ValueError, match="steps must be 1 or more"):
+        count(0, 72)
+
+
+@given(st.text("1a0n", max_size=14), st.integers(1, 4))
+def test_counted_steps_are_those_between_the_delimiters(text, steps):
+    """Oracle, over characters: 1 opens a step, 1a the answer, 10 announces that none is left."""
+    ids = {"1": 1, "a": 20, "0": 70, "n": 11}
+    free = text.partition("1a")[0]
+    used = "1".join(free.partition("10")[0].split("1")[:steps])
+    (thought, counted), _ = count(steps, *(ids[c] for c in text + "1a"))
+    assert thought.thinking_ids == tuple(ids[c] for c in free)
+    assert counted.thinking_ids == tuple(ids[c] for c in used)

@@ -6,6 +6,8 @@ import pytest
 
 from s1_utils import paths
 
+ON_GPUS = {"vllm", "bitsandbytes", "liger-kernel"}
+
 
 def read_pins(text: str) -> dict[str, str]:
     return dict(re.findall(r"^\s*(?:- )?([A-Za-z0-9-]+)(?:==([\w.]+))?\s*(?:#.*)?$", text, re.MULTILINE))
@@ -19,8 +21,12 @@ def test_environment_yml_has_the_packages_of_requirements_txt_with_the_same_vers
     cluster = read_pins(conda.split("- pip:")[1])
     stated = set(re.findall(r"- ([\w-]+)==\S+  # differs", conda))
     del laptop["numba"]  # vllm brings the version that it needs
+    assert (
+        laptop.pop("trackio") == re.search(r"pip install --no-deps trackio==(\S+)", conda)[1]
+    )  # not beside vllm's pillow
     assert set(laptop) <= set(cluster)
-    assert set(cluster) - set(laptop) == {"vllm"}
+    assert set(cluster) - set(laptop) == ON_GPUS
+    assert all(cluster[name] for name in ON_GPUS)
     assert {name for name in laptop if laptop[name] != cluster[name]} == stated
 
 

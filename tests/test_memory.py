@@ -48,6 +48,7 @@ setups = st.builds(
     devices=st.integers(1, 64),
     tokens=st.integers(1, 40_000),
     device_batch=st.integers(1, 4),
+    pack=st.booleans(),
     shard=st.booleans(),
     offload=st.booleans(),
     recompute=st.booleans(),
@@ -169,11 +170,10 @@ def count_saved(facts, setup):
     model = AutoModelForCausalLM.from_config(config)
     weights = {shape for p in model.parameters() for shape in (tuple(p.shape), tuple(p.shape)[::-1])}
     kept = []
-    mask = torch.ones(setup.device_batch, setup.tokens, dtype=torch.long)
-    mask[0, setup.tokens // 2 :] = int(setup.device_batch == 1)
+    batch = _lay_end_to_end(setup) if setup.pack else _pad(setup)
     bf16 = torch.autocast("cpu", torch.bfloat16, enabled=setup.dtype == "bf16")
     with bf16, torch.autograd.graph.saved_tensors_hooks(lambda saved: kept.append(saved) or saved, lambda saved: saved):
-        model.model(input_ids=torch.ones_like(mask), attention_mask=mask)
+        model.model(input_ids=torch.ones_like(next(iter(batch.values()))), **batch)
     storages = {
         t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept if tuple(t.shape) not in weights
     }
@@ -181,10 +181,41 @@ def count_saved(facts, setup):
 
 
 @pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_the_mask_of_all_layers_is_the_one_transformers_makes(attention, pack, batch):
+    import torch
+    from transformers import AutoConfig
+    from transformers.masking_utils import create_causal_mask
+
+    setup = Setup(tokens=50, device_batch=batch, attention=attention, pack=pack)
+    given = {"attention_mask": None, "position_ids": None} | (_lay_end_to_end(setup) if pack else _pad(setup))
+    ids = torch.zeros(1 if pack else batch, setup.rows if pack else setup.tokens, 1)
+    config = AutoConfig.for_model(**QWEN, attn_implementation=attention)
+    mask = create_causal_mask(config=config, inputs_embeds=ids, past_key_values=None, **given)
+    assert memory.count_mask(setup) == (0 if mask is None else mask.nbytes)
+
+
+def _pad(setup):
+    import torch
+
+    mask = torch.ones(setup.device_batch, setup.tokens, dtype=torch.long)
+    mask[0, setup.tokens // 2 :] = int(setup.device_batch == 1)
+    return {"attention_mask": mask}
+
+
+def _lay_end_to_end(setup):
+    import torch
+
+    return {"position_ids": torch.arange(setup.tokens).repeat(setup.device_batch)[None]}
+
+
+@pytest.mark.parametrize(("batch", "pack"), [(1, False), (1, True), (2, False), (2, True)])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize(("master", "dtype"), [("fp32", "fp32"), ("bf16", "bf16"), ("fp32", "bf16")])
-def test_what_a_layer_keeps_is_what_autograd_saves(master, dtype, attention, batch):
-    setup = Setup(tokens=300, device_batch=batch, attention=attention, dtype=dtype, master=master, recompute=False)
+def test_what_a_layer_keeps_is_what_autograd_saves(master, dtype, attention, batch, pack):
+    setup = Setup(tokens=300, device_batch=batch, pack=pack, attention=attention, dtype=dtype, master=master)
+    setup = replace(setup, recompute=False)
     last_norm = setup.rows * QWEN["hidden_size"] * (4 + setup.residual)
     planned = last_norm + QWEN["num_hidden_layers"] * memory.count_kept(shape_of(QWEN), setup)
     assert planned == pytest.approx(count_saved(QWEN, setup), rel=0.01)
@@ -221,7 +252,7 @@ def test_the_peak_of_every_other_kind_of_run_is_within_5_percent(facts, setup):
     assert needs(shape_of(facts), setup) == pytest.approx(memory_check.measure_peak(facts, setup, steps=2), rel=0.05)
 
 
-@pytest.mark.parametrize("other", [{"devices": 2}, {"optimiser": "adamw_8bit"}, {"offload": True}, {"liger": True}])
+@pytest.mark.parametrize("other", [{"devices": 2}, {"optimiser": "adamw_8bit"}, {"offload": True}, {"pack": True}])
 def test_what_a_measured_run_cannot_do_is_refused(other):
     with pytest.raises(StudyError, match="plain AdamW"):
         memory_check.measure_peak(LLAMA, replace(CPU, **other))
@@ -286,7 +317,7 @@ def test_a_single_cheap_change_is_advised_before_combinations(qwen):
 
 
 def test_rows_are_shortened_only_where_nothing_else_helps(qwen):
-    everything = Setup(tokens=32768, device_gb=24, optimiser="paged_adamw_8bit", offload=True, devices=16)
+    everything = Setup(tokens=32768, device_gb=16, offload=True, devices=16)
     verdict = memory_advice.judge_setup(qwen["32b"], everything)
     ((name, fixed),) = verdict.fixes
     assert name == f"rows of {fixed.tokens:,} tokens"
@@ -298,6 +329,19 @@ def test_what_is_advised_fits_and_what_fits_needs_no_advice(shape, setup):
     verdict = memory_advice.judge_setup(shape, setup)
     assert not (verdict.fits and verdict.fixes)
     assert all(fits(shape, fixed) for _, fixed in verdict.fixes)
+
+
+@given(shapes(), setups)
+def test_shards_with_8_bit_moments_are_never_advised(shape, setup):
+    verdict = memory_advice.judge_setup(shape, setup)
+    assert not any(fixed.sharded and fixed.optimiser != "adamw" for _, fixed in verdict.fixes)
+
+
+@given(shapes(), setups)
+def test_one_row_at_a_time_accumulates_on_fewer_devices_than_rows(shape, setup):
+    verdict = memory_advice.judge_setup(shape, setup)
+    fewer = [fixed for _, fixed in verdict.fixes if fixed.device_batch < setup.device_batch and fixed.devices < 16]
+    assert all(fixed.accumulate for fixed in fewer)
 
 
 def test_the_papers_hours_follow_from_its_utilisation(qwen):
@@ -336,7 +380,16 @@ def test_the_papers_profile_is_planned_beside_its_costs_and_fits(capsys):
     memory_advice.print_profile("s1-32b")
     said = capsys.readouterr().out
     assert "32.76e9 parameters, 16 x 80 GB, 1 x 32,768 tokens" in said
-    assert said.rstrip().endswith("fits.")
+    assert "68.1 of 73.6 GB of a device (8% is left to the allocator): fits." in said
+    assert "takes 0.4 hours on 16 x H100" in said
+
+
+def test_the_papers_profile_is_planned_on_one_of_its_two_machines_as_well(capsys):
+    memory_advice.print_profile("s1-32b")
+    said = capsys.readouterr().out.split("On one machine of 8 x H100, which takes 0.9 hours at least:")[1]
+    assert "does not fit" in said
+    assert "it would with 16 devices, sharded: 68.1 GB" in said
+    assert "it would with offload: 45.2 GB, and 61.0 GB of the host's memory for each device" in said
 
 
 def test_a_profile_that_states_no_memory_is_not_planned(capsys):

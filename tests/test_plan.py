@@ -80,3 +80,15 @@ def test_what_is_printed_names_the_devices_and_the_limit_that_would_stop_it(caps
     assert "H100-hours" in printed
     assert "on 16 x H100, as stated in params/s1-32b/plan.yaml" in printed
     assert "max_usd of 01_collect is 0.00: it would stop" in printed
+
+
+def test_models_told_a_length_are_planned_as_they_are_trained_and_asked():
+    chosen = params.load_profile(params.AblationParams, "s1-32b")
+    plain = plan.plan_ablations(STATED, chosen)
+    told = plan.plan_ablations(STATED, chosen.model_copy(update={"kinds": ["tokens", "steps"]}))
+    assert told[: len(plain)] == plain
+    trained, asked = told[len(plain) :][:2]
+    assert trained.device_hours == plan.plan_training(STATED, "06_ablations", "", examples=1000, epochs=5).device_hours
+    assert asked.requests == 2 * len(chosen.ask_tokens) * chosen.questions  # the model, and plain s1K's
+    assert asked.tokens_out == asked.requests * (chosen.max_thinking + 2 * chosen.max_answer_tokens)
+    assert len(told) == len(plain) + 4

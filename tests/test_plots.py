@@ -58,6 +58,22 @@ MADE_UP = {  # figure/case → a table that no run has to make first
     "train_length/cut": pd.DataFrame(
         {"label": ["96 tokens", "all"], "thinking_tokens": [61, 40], "accuracy": 0.3, "low": 0.2, "high": 0.4, "n": 128}
     ),
+    "conditional/both kinds": pd.DataFrame(
+        [
+            (measure, trained, seed, kind, enforced, x, x / 2 if measure == "length" else 0.4, 0.3, 0.5)
+            for measure in ("length", "accuracy")
+            for trained, kind, xs in (
+                ("s1", "tokens", [16, 128]),
+                ("tokens", "tokens", [16, 128]),
+                ("s1", "steps", [1, 8]),
+                ("steps", "steps", [1, 8]),
+            )
+            for seed in (0, 1)
+            for enforced in (False, True)
+            for x in xs
+        ],
+        columns=["measure", "trained", "seed", "kind", "enforced", "x", "y", "low", "high"],
+    ),
     "subset_differences/here": DIFFERENCES,
     "subset_differences/paper": DIFFERENCES.assign(
         paper=[-13.3, -23.3, -16.7, None], paper_low=[-26.7, -40, -36.7, None], paper_high=[-3.3, -10, 0, None]
@@ -75,6 +91,17 @@ def test_drawing_a_table_twice_gives_the_same_bytes(tmp_path, case):
         plots.save(plots.draw(case.split("/")[0], MADE_UP[case]), tmp_path, name)
     for kind in plots.METADATA:
         assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
+
+
+def test_every_line_of_models_asked_for_a_length_is_named_once():
+    length, accuracy = plots.draw("conditional", MADE_UP["conditional/both kinds"]).axes
+    names = ["plain s1", "trained on tokens", "plain s1", "trained on steps"]
+    assert [text.get_text() for text in length.texts] == [*names, "as asked"]
+    assert [text.get_text() for text in accuracy.texts] == ["plain s1", "trained on tokens", "trained on steps"]
+
+
+def test_an_empty_table_shows_no_figure():
+    assert plots.show("conditional", MADE_UP["conditional/both kinds"][:0]) is None
 
 
 RADII = st.lists(st.floats(0.01, 100) | st.just(1.0), min_size=1, max_size=25).map(
@@ -118,6 +145,16 @@ def test_a_domain_has_its_title_in_its_bubble_or_in_the_key():
     figure = plots.draw("domains", table)
     texts = " ".join(" ".join(text.get_text().split()) for text in figure.axes[0].texts)
     assert [title for title in table["domain"] if title.replace("$", "").split(" (")[0][:25] not in texts] == []
+
+
+def test_the_training_figure_has_the_three_curves_of_figure_9_over_the_same_steps():
+    table = pd.DataFrame(
+        {"step": [1, 2, 3], "loss": [3.0, 2, 1], "grad_norm": [9.0, 8, 7], "learning_rate": [0.0, 1, 0.5]}
+    )
+    panels = plots.draw("training", table).axes
+    for panel, name in zip(panels, ("loss", "grad_norm", "learning_rate"), strict=True):
+        assert panel.lines[0].get_xydata().tolist() == table[["step", name]].to_numpy().tolist()
+        assert panel.get_xlim() == panels[0].get_xlim()
 
 
 def test_redrawing_the_committed_tables_gives_the_committed_svgs_byte_for_byte(tmp_path):

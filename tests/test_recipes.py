@@ -44,6 +44,13 @@ def test_of_one_run_the_interval_is_the_paired_bootstrap_over_questions():
     assert np.isnan(row["between"])
 
 
+def test_a_reference_alone_is_compared_with_nobody():
+    table, full = (compare(ONE, names).reset_index() for names in (["s1K"], ["s1K", "random"]))
+    assert table.empty
+    assert table.dtypes.to_dict() == full.dtypes.to_dict()
+    assert recipes.add_paper(table, "budget").empty
+
+
 def test_several_runs_of_a_recipe_are_averaged_and_have_no_p_value():
     runs = {"s1K/0": [1, 0] * 20, "s1K/1": [0, 0] * 20, "random/0": [1, 1] * 20, "random/1": [1, 0] * 20}
     row = compare(runs, ["s1K", "random"]).loc["random"]

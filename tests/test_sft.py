@@ -183,11 +183,12 @@ def test_every_epoch_is_whole_steps_of_every_row_once(lengths, batch_size, epoch
     assert rows == order_batches(lengths, batch_size=batch_size, epochs=epochs, seed=seed)
 
 
-def test_the_loss_of_a_step_is_the_mean_over_the_trained_tokens_of_its_rows(tmp_path, base, params, tokenizer):
+@pytest.mark.parametrize("pack", [True, False])
+def test_the_loss_of_a_step_is_the_mean_over_the_trained_tokens_of_its_rows(tmp_path, base, params, tokenizer, pack):
     import torch
 
     rows = pd.concat([ROWS, ROWS[:1].assign(question_id="third", thinking="Try D. " * 9)], ignore_index=True)
-    four = params.model_copy(update={"batch_size": 4, "epochs": 1})
+    four = params.model_copy(update={"batch_size": 4, "epochs": 1, "pack": pack})
     found = sft.train(base, rows, tmp_path, four, system_prompt="Think.", seed=0)["training"]
     model, _ = models.load_model(base)
     losses = []
@@ -197,6 +198,46 @@ def test_the_loss_of_a_step_is_the_mean_over_the_trained_tokens_of_its_rows(tmp_
         labels = row["labels"][1:]
         losses += [-float(logits[i, label]) for i, label in enumerate(labels) if label != IGNORED]
     assert found["loss"].tolist() == pytest.approx([np.mean(losses)], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def packing(tmp_path_factory, base, params, tokenizer):
+    """A trainer's collator and model; give (inputs of rows end to end, summed loss, gradients)."""
+    job = sft_job.make_job(base, tmp_path_factory.mktemp("pack"), params, system_prompt="Think.", seed=0)
+    rows = encode(tokenizer)
+    order_SB = lay_out(find_lengths(rows)[:-1], batch_size=2, epochs=1, seed=0)
+    trainer = sft_trainer.build_trainer(job, rows, order_SB=order_SB, spread=spread_batch(2, devices=1), data_sha256="")
+
+    def measure(rows):
+        trainer.model.zero_grad()
+        loss = sft_trainer.sum_loss(trainer.model, trainer.data_collator(rows))
+        loss.backward()
+        return float(loss.detach()), {name: weight.grad.clone() for name, weight in trainer.model.named_parameters()}
+
+    return measure, list(rows)
+
+
+def test_rows_end_to_end_give_the_sum_of_what_each_gives_alone(packing):
+    measure, rows = packing
+    together, gradients = measure(rows)
+    alone = [measure([row]) for row in rows]
+    assert together == pytest.approx(sum(loss for loss, _ in alone), rel=1e-5)
+    for name, gradient in gradients.items():
+        assert np.allclose(gradient, sum(found[name] for _, found in alone), atol=1e-4), name
+
+
+def test_a_row_does_not_see_the_one_before_it(packing):
+    measure, (first, second, _) = packing
+    other = first | {"input_ids": [i + 1 for i in first["input_ids"]]}
+    masked = [row | {"labels": [IGNORED] * len(row["labels"])} for row in (first, other)]
+    assert measure([masked[0], second])[0] == pytest.approx(measure([masked[1], second])[0], rel=1e-6)
+
+
+def test_a_batch_without_labels_weighs_nothing(packing):
+    measure, rows = packing
+    loss, gradients = measure([rows[-1]])
+    assert loss == 0
+    assert not any(gradient.any() for gradient in gradients.values())
 
 
 # ------------------------------------------------------------------ the order of training

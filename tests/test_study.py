@@ -48,7 +48,7 @@ def test_an_unknown_profile_is_one_line_on_stderr_and_exit_status_1(capsys):
     assert study.main(["run", "laptopp"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "profiles are laptop, s1-32b, smoke" in error
+    assert f"profiles are {', '.join(params.find_profiles())}." in error
 
 
 def test_publishing_a_run_that_has_no_tables_says_what_to_run(tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from s1_utils.errors import StudyError
 from s1_utils.training_text import (
     ASKS,
     KINDS,
+    count_thinking,
     find_format,
     read_example,
     round_up_to_power_of_two,
@@ -315,6 +316,16 @@ def write_table(tokenizer, rows, kind="s1"):
 def test_a_table_is_written_row_by_row(tokenizers, kind):
     singly = [write(tokenizers[kind], kind, *row) for row in ROWS.itertuples(index=False)]
     assert write_table(tokenizers[kind], ROWS, kind) == singly
+
+
+@given(traces=st.lists(TRACES, min_size=1, max_size=9))
+def test_traces_counted_together_are_as_long_as_each_alone(tokenizer, traces):
+    assert count_thinking(tokenizer, traces) == [len(chat.encode(tokenizer, f"{text.strip()}\n")) for text in traces]
+
+
+def test_many_traces_keep_their_order_over_several_calls_of_the_tokenizer(tokenizer, monkeypatch):
+    monkeypatch.setattr(training_text, "TEXTS_AT_ONCE", 2)
+    assert count_thinking(tokenizer, ["a", None, "a b", float("nan"), "a b c"]) == [2, 0, 3, 0, 4]
 
 
 def test_a_table_names_the_row_it_refuses_by_its_question_id(tokenizer):
