@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, normalizers
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
 
-from s1_utils import chat, models, qwen_tokens
+from s1_utils import chat, models, qwen_tokens, training_text
 from s1_utils.budget_forcing import Setting, force_budget
 from s1_utils.engines import Row
 from s1_utils.engines.scripted import ScriptedEngine

@@ -278,7 +278,7 @@ def main() -> int:
         return 0
     n_rows, repeats = (8, 3) if chosen.quick else (64, 10)
     sides = ["ours", "trl"] if chosen.quick else [*BUILD]
-    ours = compare_sides(sides, n_rows, turns=1 if chosen.quick else 3)
+    ours = compare_sides(sides, n_rows, turns=1 if chosen.quick else 2)
     say("matrix products by themselves")
     job, rows = make_job(n_rows)
     products, update = bound_step(job, rows.head(n_rows), repeats), bound_update(job, repeats)
