@@ -30,7 +30,10 @@ FLOW = {  # notebook: (reads, writes)
         "`generations_*`, `grades*`, `curve`, `waits`, `measures`, `methods`, `verdicts`",
     ),
     "05_parallel_scaling": ("01, 03, 04", "`generations`, `grades`, `votes`, `curve`"),
-    "06_ablations": ("01, 02", "`subsets`, `generations`, `grades`, `curve`, `differences`, `lengths`, `conditional`, `obedience`"),
+    "06_ablations": (
+        "01, 02",
+        "`subsets`, `generations`, `grades`, `curve`, `differences`, `lengths`, `conditional`, `obedience`",
+    ),
 }
 
 
