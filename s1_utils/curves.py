@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from s1_utils import paired, scaling
+from s1_utils import paired, scaling, votes
 
 KEYS = ["model", "control", "budget", "waits"]
 ASKED = ["budget", "cut", "soft", "tokens", "tokens, cut", "rejection", "harness", "readme"]  # controls of a length
@@ -85,12 +85,12 @@ def summarise_votes(
     gold = questions.set_index("question_id")["answer"]
     per_question = []
     for question_id, group in graded.groupby("question_id"):
-        votes = group["extracted"].where(group["extracted"].notna(), None).value_counts(dropna=False)
-        counts = {None if pd.isna(answer) else str(answer): int(n) for answer, n in votes.items()}
+        found = group["extracted"].where(group["extracted"].notna(), None).value_counts(dropna=False)
+        counts = {None if pd.isna(answer) else str(answer): int(n) for answer, n in found.items()}
         n_right = int(group["correct"].sum())
         for k in ks:
-            majority = scaling.expect_majority(counts, str(gold[question_id]), k)
-            best = scaling.expect_pass(n_right, len(group), k)
+            majority = votes.expect_majority(counts, str(gold[question_id]), k)
+            best = votes.expect_pass(n_right, len(group), k)
             per_question.append((question_id, k, majority, best, k * group["thinking_tokens"].mean()))
     table = pd.DataFrame(per_question, columns=["question_id", "k", "majority", "pass", "thinking_tokens"])
     weights = scaling.resample(table["question_id"].nunique(), resamples, seed)

@@ -181,7 +181,9 @@ def run_policies(
     def run_group(group: Sequence[Task]) -> list[dict[str, Any]]:
         rows = [Row(task.prompt_ids, make_policy(task), task.seed, temperature) for task in group]
         ran = writer.engine.run(rows)
-        return [record for task, points in zip(group, ran, strict=True) for record in _describe(writer, task, points)]
+        return [
+            record for task, points in zip(group, ran, strict=True) for record in describe_points(writer, task, points)
+        ]
 
     return pd.DataFrame(list(run_groups(tasks, run_group, journal, label=label, group_size=group_size))).assign(
         model=label
@@ -237,7 +239,8 @@ def sweep(
         )
 
 
-def _describe(writer: Writer, task: Task, points: Sequence[Point]) -> Iterable[dict[str, Any]]:
+def describe_points(writer: Writer, task: Task, points: Sequence[Point]) -> Iterable[dict[str, Any]]:
+    """The rows of the `generations` table (without model and wait_text) of one task, in the order of its points."""
     for point in points:
         forced = writer.fmt.answer_prefix.strip() if point.finish == "forced" else ""
         yield {
@@ -291,7 +294,7 @@ def grade_generations(generations: pd.DataFrame, questions: pd.DataFrame) -> pd.
     gold = questions.set_index("question_id")[["answer", "answer_type", "metadata"]].rename(columns={"answer": "gold"})
     joined = generations[[*keys, "answer"]].join(gold, on="question_id")
     options = joined["metadata"].map(read_options)
-    texts = zip(joined["answer"], joined["answer_type"], options, strict=True)
+    texts = zip(joined["answer"].fillna(""), joined["answer_type"], options, strict=True)  # null: a refusal
     extracted = [extract_answer(*each) for each in texts]
     golds = zip(extracted, joined["gold"], joined["answer_type"], strict=True)
     correct = [grade_answer(e, g, t) for e, g, t in golds]

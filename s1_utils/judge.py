@@ -1,4 +1,4 @@
-"""The words of the two model-based steps, grading and domain labels: what is asked, what a reply means, who agrees.
+"""The words of the model-based steps, grading, extracting, labels: what is asked, what a reply means, who agrees.
 
 Knows rubrics, schemas and how to read replies; knows no API (s1_utils.claude sends asks) and sees only what the
 deterministic graders leave undecided. What can't be read stays null, with its reason.
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from s1_utils.answer_text import LONGEST_ANSWER
 from s1_utils.claude import Ask, Reply
 from s1_utils.errors import StudyError
 from s1_utils.scaling import Interval
@@ -61,6 +62,26 @@ GRADE_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 
+EXTRACT_RUBRIC = f"""You copy the final answer out of attempts at problems. You get a problem and a student's attempt;
+you aren't told the correct answer, and you neither solve the problem nor judge the attempt.
+
+{_HEADINGS.format(verb="read")}
+- found is true only if the attempt commits itself to one final answer. It is false if it ends without one, offers
+  several, or takes its answer back.
+- answer is that final answer, copied character by character from the attempt: the number, expression or words alone,
+  without what leads up to them; "" if there is none. Don't simplify, convert, round, complete or correct anything.
+- Where the problem lists labelled options, answer is the label of the option that the attempt settles on, also if it
+  gives the option's text only.
+
+First give your reason in a sentence, then found and answer.
+"""
+EXTRACT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"reason": {"type": "string"}, "found": {"type": "boolean"}, "answer": {"type": "string"}},
+    "required": ["reason", "found", "answer"],
+    "additionalProperties": False,
+}
+
 # ------------------------------------------------------------------ asks
 
 
@@ -74,6 +95,18 @@ def make_grade_asks(rows: pd.DataFrame) -> list[Ask]:
     return [
         Ask(str(row.id), _write_sections({"Problem": row.question, "Attempt": row.attempt, "Correct answer": row.gold}))
         for row in asked.itertuples()
+    ]
+
+
+def make_extract_asks(rows: pd.DataFrame) -> list[Ask]:
+    """One ask a row: columns id (unique), question and attempt. No other column is read, so gold is never shown.
+
+    Rows without an attempt are not asked.
+    """
+    require_columns(rows, ["id", "question", "attempt"], "The table to extract answers from")
+    return [
+        Ask(str(row.id), _write_sections({"Problem": row.question, "Attempt": row.attempt}))
+        for row in rows.loc[rows["attempt"].notna(), ["id", "question", "attempt"]].itertuples()
     ]
 
 
@@ -138,6 +171,31 @@ def read_grades(replies: Mapping[str, Reply]) -> pd.DataFrame:
         verdict, failure = _take(reply, "correct", lambda value: isinstance(value, bool))
         rows.append((key, verdict, _take_reason(reply), failure, reply.usd))
     return pd.DataFrame(rows, columns=["id", "judged", "reason", "failure", "usd"]).astype({"judged": "boolean"})
+
+
+def read_extractions(replies: Mapping[str, Reply], rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a reply, by id: id, extracted (null: no answer, or it failed), reason, failure, usd.
+
+    `rows`: id, attempt, options (a question's labels, () for none). An answer that is no label of its question and
+    doesn't stand in its attempt, spacing aside, was made up: it fails, and so does one of more than LONGEST_ANSWER.
+    """
+    require_columns(rows, ["id", "attempt", "options"], "The table that answers were extracted from")
+    asked = {str(row.id): row for row in rows.itertuples()}
+    table = []
+    for key, reply in sorted(replies.items()):
+        found, failure = _take(reply, "found", lambda value: isinstance(value, bool))
+        answer, fault = _take(reply, "answer", lambda value: isinstance(value, str) and len(value) <= LONGEST_ANSWER)
+        failure = failure or fault
+        said = answer.strip() if found and not failure else ""
+        if said and said not in asked[key].options and not _is_in(said, str(asked[key].attempt)):
+            said, failure = "", f"made up: {said:.40}"
+        table.append((key, said or None, _take_reason(reply), failure, reply.usd))
+    columns = ["id", "extracted", "reason", "failure", "usd"]
+    return pd.DataFrame(table, columns=columns).astype({"extracted": "string"})
+
+
+def _is_in(answer: str, attempt: str) -> bool:
+    return "".join(answer.split()) in "".join(attempt.split())
 
 
 def read_labels(replies: Mapping[str, Reply]) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from s1_utils import math_text
+from s1_utils import math_text, math_value
 from s1_utils.errors import StudyError
 from s1_utils.progress import track
 
@@ -41,8 +41,9 @@ Pair = tuple[str | None, str | None]
 class Grade:
     """Whether an answer is right (None: can't be decided here, ask a judge) and how that was found.
 
-    `how`: same text, same number (these two also where it differs), math-verify, timeout, too long, too large (to be
-    worked out in the memory allowed), unparsable (also: prose, or another unit than gold's), no gold, no answer.
+    `how`: same text, same number (these two also where it differs), another value, math-verify, timeout, too long, too
+    large (to be worked out in the memory allowed), unparsable (also: prose, or another unit than gold's), no gold, no
+    answer.
     """
 
     correct: bool | None
@@ -103,7 +104,7 @@ def decide_cheaply(answer: str | None, gold: str | None) -> Grade | None:
     said, right = _spell(answer, gold)
     if said.unit and right.unit and said.unit != right.unit:
         return Grade(None, "unparsable")
-    return _compare_texts(said, right) or _refuse(said.text, right.text)
+    return _compare_texts(said, right) or _refuse(said.text, right.text) or _compare_values(said, right)
 
 
 def _spell(answer: str, gold: str) -> tuple[math_text.Answer, math_text.Answer]:
@@ -136,6 +137,12 @@ def _refuse(said: str, right: str) -> Grade | None:
         if math_text.is_too_large(text):
             return Grade(verdict, "too large")
     return Grade(None, "unparsable") if math_text.is_prose(said) else None
+
+
+def _compare_values(said: math_text.Answer, right: math_text.Answer) -> Grade | None:
+    """Wrong, if both are formulas with other values; a percentage may be meant in two ways."""
+    differs = "%" not in (said.unit, right.unit) and math_value.is_another_value(said.text, right.text)
+    return Grade(False, "another value") if differs else None
 
 
 # ------------------------------------------------------------------ the parent's side

@@ -2,7 +2,8 @@
 
 Knows columns and axes; knows nothing about where the tables come from. The same table gives the same bytes (SVG, PNG).
 Sources of the forms: s1 Figure 1 (scaling), 4b (parallel), 9 (training), Table 2 (ablations), Table 8
-(training length), Tables 11 and 12 (asked for a length). The figures of the selection are in selection_plots.
+(training length), Tables 11 and 12 (asked for a length). Figures of the selection are in selection_plots, those of
+samples and compute in parallel_plots.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from s1_utils import selection_plots
+from s1_utils import parallel_plots, selection_plots
 from s1_utils.plot_style import BLUE, COLOURS, GREEN, GREY, METADATA, ORANGE, STYLE
 from s1_utils.store import write_atomically
 
@@ -252,6 +253,8 @@ FIGURES: dict[str, tuple[Callable[[Any, pd.DataFrame], None], tuple[float, float
     "subset_differences": (draw_subset_differences, (6.4, 2.8)),
     "conditional": (draw_conditional, (5.0, 3.9)),
     "ablations_large": (draw_subset_differences, (6.4, 2.8)),
+    "frontier": (parallel_plots.draw_frontier, (5.4, 3.9)),
+    "combination": (parallel_plots.draw_combination, (5.6, 3.6)),
 }
 
 

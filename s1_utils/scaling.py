@@ -1,15 +1,14 @@
-"""The statistics of test-time scaling: the paper's three measures, votes and intervals.
+"""The statistics of test-time scaling: the paper's three measures, verdicts and intervals.
 
 Knows arrays of correctness; knows no models and no plots. Shapes: Q questions, S samples.
-Paired tests and their power are in `paired`.
+Paired tests and their power are in `paired`, votes in `votes`.
 Source: s1 section 3.2 for Control, Scaling and Performance (Scaling is published per doubling of thinking tokens).
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,44 +121,3 @@ def judge_curve(
     else:
         verdict = "underpowered"
     return Verdict(verdict, turning, rise, fall)
-
-
-# ------------------------------------------------------------------ votes
-
-
-def expect_majority(votes: Mapping[str | None, int], gold: str, k: int) -> float:
-    """P(the majority of k answers is `gold`) over all subsets of k of the n answers; ties are split fairly.
-
-    `votes` counts each distinct answer; None counts samples without one, which never win. Exact, by dynamic
-    programming over how many of each answer are drawn. Raises ValueError unless 1 ≤ k ≤ n.
-    """
-    n = sum(votes.values())
-    if not 1 <= k <= n:
-        raise ValueError(f"k must lie between 1 and the {n} samples there are, not {k}.")
-    others = [count for answer, count in votes.items() if answer not in (gold, None)]
-    wins = 0.0
-    for mine in range(1, min(k, votes.get(gold, 0)) + 1):
-        ways = _count_ways(others, votes.get(None, 0), k - mine, mine)
-        wins += math.comb(votes[gold], mine) * sum(count / (1 + ties) for ties, count in ways.items())
-    return wins / math.comb(n, k)
-
-
-def _count_ways(others: Sequence[int], without: int, left: int, most: int) -> dict[int, int]:
-    """Ways to draw `left` answers of which none occurs more than `most` times, by how many occur exactly so."""
-    ways = {(drawn, 0): math.comb(without, drawn) for drawn in range(min(left, without) + 1)}
-    for count in others:
-        grown: Counter[tuple[int, int]] = Counter()
-        for (drawn, ties), number in ways.items():
-            for x in range(min(count, most, left - drawn) + 1):
-                grown[drawn + x, ties + (x == most)] += number * math.comb(count, x)
-        ways = dict(grown)
-    result: Counter[int] = Counter()
-    for (drawn, ties), number in ways.items():
-        if drawn == left:
-            result[ties] += number
-    return dict(result)
-
-
-def expect_pass(correct: int, n: int, k: int) -> float:
-    """P(at least one of k answers is right) over all subsets of k of n answers, `correct` of them right."""
-    return 1 - math.comb(n - correct, k) / math.comb(n, k)

@@ -77,7 +77,7 @@ def _ask_here(solver: Solver, pool: pd.DataFrame, journal: Journal, how: _Sampli
         folder = _find_model(solver, journal)
         with load_writer(folder, "", REPLY, engine=solver.engine) as writer:
             tasks = make_tasks(writer, pool, seed=how.seed, is_opened=False)
-            run_group = functools.partial(_ask_group, writer, _find_turn_ends(folder, writer.tokenizer), how)
+            run_group = functools.partial(_ask_group, writer, find_turn_ends(folder, writer.tokenizer), how)
             list(run_groups(tasks, run_group, journal, label=solver.name, group_size=how.group_size))
         del writer, run_group
         _free_memory()
@@ -96,7 +96,7 @@ def _find_model(solver: Solver, journal: Journal) -> Path:
     return folder
 
 
-def _find_turn_ends(folder: Path, tokenizer: Any) -> tuple[Ids, ...]:
+def find_turn_ends(folder: Path, tokenizer: Any) -> tuple[Ids, ...]:
     """Every id that the model's own files call an end: an instruct model may have several."""
     path = folder / "generation_config.json"
     found = json.loads(path.read_text("utf-8")).get("eos_token_id") if path.exists() else None

@@ -93,7 +93,7 @@ def read_champ() -> pd.DataFrame:
     Only whole-number answers are of type "integer"; the others need a mathematical grader. The trace is GPT-4's own
     zero-shot conversation: its worked answer, then its one-sentence summary as the attempt.
     """
-    dataset = json.loads(_find_champ().read_text("utf-8"))
+    dataset = json.loads(find_champ().read_text("utf-8"))
     rows = []
     for name, problem in dataset["problems"].items():
         answer = problem["_answer"].strip()
@@ -116,7 +116,7 @@ def read_champ() -> pd.DataFrame:
     return complete_rows(rows)
 
 
-def _find_champ() -> Path:
+def find_champ() -> Path:
     import importlib.util
 
     spec = importlib.util.find_spec("champ_dataset")

@@ -1,4 +1,4 @@
-"""Small mirrors of the sixteen sources and the published sets, in the files, columns and types they are published in.
+"""Small mirrors of the sixteen sources, the published sets and the benchmarks: their files, columns and types.
 
 The rows are made up; what `write_source` writes for `n` gives `n` questions, unless the source draws a sample.
 """
@@ -398,3 +398,54 @@ FILES = {
     "s1K": make_published,
     "s1K-1.1": make_newer,
 }
+
+
+# ------------------------------------------------------------------ benchmarks
+
+
+def aime_problem(i: int) -> dict:
+    """A row of simplescaling/aime24_nofigures and its siblings."""
+    return {
+        "id": 60 + i,
+        "problem": f"AIME problem {i}: find $m + {i}$.\n",
+        "solution": f"It is $\\boxed{{{i:03}}}$.",
+        "answer": f"{i:03}",
+        "url": f"https://example.org/2024_AIME_I_Problems/Problem_{1 + i}",
+    }
+
+
+def aime_question(i: int) -> dict:
+    """A row of TIGER-Lab/AIME25."""
+    return {"id": f"{i}", "question": f"AIME 2025 question {i}: find $n$.", "answer": f"{10 * i}"}
+
+
+def make_math_test(n: int) -> list:
+    row = make_math(1)["train.jsonl"][0]
+    return [{**row, "problem": f"MATH test {i}: what is $\\frac{{{i}}}{{7}}$? "} for i in range(n)]
+
+
+def make_figures(n: int) -> list:
+    rows = [aime_problem(i) for i in range(n)]
+    return [{**row, "problem": row["problem"] + "[asy] draw(A--B); [/asy]" * (i % 3)} for i, row in enumerate(rows)]
+
+
+BENCHMARKS = {  # name: hub id, file, questions, what makes as many rows
+    "aime24": (
+        "simplescaling/aime24_nofigures",
+        "aime24_nofigures.jsonl",
+        30,
+        lambda n: [*map(aime_problem, range(n))],
+    ),
+    "aime24_figures": ("simplescaling/aime24_figures", "aime24_figures.jsonl", 30, make_figures),
+    "aime25": ("TIGER-Lab/AIME25", "aime2025.jsonl", 30, lambda n: [*map(aime_question, range(n))]),
+    "aime25_figures": ("simplescaling/aime25_figures", "aime25_figures.jsonl", 30, lambda n: make_figures(n + 40)[40:]),
+    "math500": ("simplescaling/openaimath", "test.jsonl", 500, make_math_test),
+    "gpqa_diamond": ("Idavidrein/gpqa", "gpqa_diamond.csv", 198, lambda n: [gpqa(f"diamond {i}") for i in range(n)]),
+}
+
+
+def write_benchmark(mirror: Path, name: str, rows: list[dict] | None = None) -> Path:
+    """The file of one benchmark below `mirror`, with its full count of questions or with `rows`; returns the file."""
+    hub_id, file, count, make = BENCHMARKS[name]
+    write_table(mirror / hub_id / file, make(count) if rows is None else rows)
+    return mirror / hub_id / file

@@ -1,4 +1,6 @@
-"""A small server that teaches: chat completions in both forms, in every style of thinking, with faults on request.
+"""A small server that teaches: chat completions in three forms, in every style of thinking, with faults on request.
+
+OpenAI's and Anthropic's are streamed unless the request doesn't ask for it, Gemini's (generateContent) never.
 
 It keeps its own account of the tokens it generated, also for replies that never arrived whole.
 """
@@ -69,7 +71,7 @@ class TeacherHandler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        question = body["messages"][-1]["content"]
+        question = read_question(body)
         server = self.server
         with server.lock:
             fault = server.pick_fault(question)
@@ -92,9 +94,10 @@ class TeacherHandler(BaseHTTPRequestHandler):
             return self.server.closing.wait(60)
         events, tokens = self.write_events(body, question, fault)
         is_broken = fault in ("cut", "stall", "endless", "drip", "garbage", "latin", "error within", "no finish")
-        self.server.charge(question, body["max_tokens"] if is_broken else tokens)
-        if fault == "plain":
-            return self.send_whole(200, json.dumps(self.write_document(question, tokens), indent=1).encode())
+        self.server.charge(question, read_limit(body) if is_broken else tokens)
+        if fault == "plain" or not body.get("stream"):
+            document = json.dumps(self.write_document(body, question, tokens, fault), indent=1).encode()
+            return self.send_document(document, fault)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -108,21 +111,38 @@ class TeacherHandler(BaseHTTPRequestHandler):
         finish = fault if fault in ("length", "content_filter", "recitation", "abort") else "stop"
         tokens = len(thinking.split()) + len(attempt.split()) + 3
         if fault == "length":
-            attempt, tokens = "", body["max_tokens"]
+            attempt, tokens = "", read_limit(body)
         usage = {"no usage": None, "bad usage": -5}.get(fault, tokens)
         if self.path.endswith("/v1/messages"):
             return list(write_anthropic(question, thinking, attempt, finish, usage)), tokens
         pieces = list(write_pieces(thinking, attempt, self.server.style, is_closed=fault != "unclosed"))
         return list(write_openai(question, pieces, finish, usage)), tokens
 
-    def write_document(self, question, tokens):
+    def write_document(self, body, question, tokens, fault):
+        if self.path.endswith(":generateContent"):
+            return write_gemini(question, tokens, fault)
         if self.path.endswith("/v1/messages"):
             blocks = [{"type": "thinking", "thinking": think(question)}, {"type": "text", "text": answer(question)}]
             usage = {"input_tokens": len(question.split()) + 7, "output_tokens": tokens}
             return {"type": "message", "content": blocks, "stop_reason": "end_turn", "usage": usage}
-        message = {"role": "assistant", "reasoning_content": think(question), "content": answer(question)}
+        finish = fault if fault in ("length", "content_filter") else "stop"
+        content = "" if fault == "length" else answer(question)
+        message = {"role": "assistant", "reasoning_content": think(question), "content": content}
+        details = {"reasoning_tokens": len(think(question).split())}
         usage = {"prompt_tokens": len(question.split()) + 7, "completion_tokens": tokens}
-        return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+        usage["completion_tokens_details"] = details
+        return {"choices": [{"message": message, "finish_reason": finish}], "usage": usage}
+
+    def send_document(self, document, fault):
+        if fault == "garbage":
+            return self.send_whole(200, b'{"choices": [{]}')
+        if fault == "cut":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(document)))
+            self.end_headers()
+            self.wfile.write(document[: len(document) // 2])
+            return self.hang_up()
+        return self.send_whole(200, document)
 
     def stream(self, events, fault):
         half = len(events) // 2
@@ -167,6 +187,32 @@ class TeacherHandler(BaseHTTPRequestHandler):
             self.send(last)
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def read_question(body):
+    return body["messages"][-1]["content"] if "messages" in body else body["contents"][-1]["parts"][0]["text"]
+
+
+def read_limit(body):
+    """The most tokens of a reply, by whatever name the request has for it."""
+    named = [body.get("max_tokens"), body.get("max_completion_tokens")]
+    return next(filter(None, named), body.get("generationConfig", {}).get("maxOutputTokens", 1000))
+
+
+def write_gemini(question, tokens, fault):
+    """A document of generateContent; "recitation" and "safety" leave no parts, "blocked" not even a candidate."""
+    counts = {"promptTokenCount": len(question.split()) + 7}
+    if fault == "blocked":
+        return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": counts}
+    if fault in ("recitation", "safety"):
+        return {"candidates": [{"finishReason": fault.upper(), "index": 0}], "usageMetadata": counts}
+    thought = len(think(question).split())
+    counts |= {"candidatesTokenCount": tokens - thought, "thoughtsTokenCount": thought}
+    counts["totalTokenCount"] = counts["promptTokenCount"] + tokens
+    parts = [{"text": think(question), "thought": True}, {"text": "" if fault == "length" else answer(question)}]
+    finish = {"length": "MAX_TOKENS"}.get(fault, "STOP")
+    content = {"role": "model", "parts": parts}
+    return {"candidates": [{"content": content, "finishReason": finish}], "usageMetadata": counts}
 
 
 ODD_EVENTS = {

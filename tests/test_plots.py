@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s1_utils import paths, plots, report, selection_plots
+from s1_utils import parallel_plots, paths, plots, report, selection_plots
 from s1_utils.errors import StudyError
 
 TABLES = sorted((paths.FIGURES / "data").glob("*.csv"))
@@ -74,6 +74,20 @@ MADE_UP = {  # figure/case → a table that no run has to make first
         ],
         columns=["measure", "trained", "seed", "kind", "enforced", "x", "y", "low", "high"],
     ),
+    "frontier/three axes": pd.DataFrame(
+        [
+            (measure, method, kind, scale * cost, accuracy, accuracy - 0.1, accuracy + 0.1)
+            for measure, scale in (("thinking_tokens", 1), ("flops", 3e9), ("seconds", 0.01))
+            for method, costs in (("sequential", (0, 16, 64)), ("majority", (20, 80)), ("weighted", (20, 80)))
+            for kind in ("point", "frontier")
+            for cost, accuracy in zip(costs, (0.3, 0.5, 0.52), strict=False)
+        ],
+        columns=["measure", "method", "kind", "cost", "accuracy", "low", "high"],
+    ),
+    "combination/holes": pd.DataFrame(
+        [(k, budget, 0.3 + 0.05 * k, 0.2, 0.5, k == 1) for k in (1, 2, 8) for budget in (16, 64) if k * budget < 500],
+        columns=["k", "budget", "accuracy", "low", "high", "best"],
+    ),
     "subset_differences/here": DIFFERENCES,
     "subset_differences/paper": DIFFERENCES.assign(
         paper=[-13.3, -23.3, -16.7, None], paper_low=[-26.7, -40, -36.7, None], paper_high=[-3.3, -10, 0, None]
@@ -98,6 +112,29 @@ def test_every_line_of_models_asked_for_a_length_is_named_once():
     names = ["plain s1", "trained on tokens", "plain s1", "trained on steps"]
     assert [text.get_text() for text in length.texts] == [*names, "as asked"]
     assert [text.get_text() for text in accuracy.texts] == ["plain s1", "trained on tokens", "trained on steps"]
+
+
+def test_every_method_of_a_frontier_is_named_once_a_panel_and_names_do_not_touch():
+    panels = plots.draw("frontier", MADE_UP["frontier/three axes"]).axes
+    assert [panel.get_title(loc="left") for panel in panels] == [
+        parallel_plots.AXES[measure][1] for measure in ("thinking_tokens", "flops", "seconds")
+    ]
+    for panel in panels:
+        assert sorted(text.get_text() for text in panel.texts) == [
+            "forced budget",
+            "majority of k",
+            "weighted vote of k",
+        ]
+        heights = sorted(text.xy[1] for text in panel.texts)
+        assert min(np.diff(heights)) >= 5
+
+
+def test_a_heat_map_frames_its_best_cells_and_leaves_out_those_not_run():
+    table = MADE_UP["combination/holes"]
+    (ax,) = plots.draw("combination", table).axes
+    assert len(ax.patches) == table["best"].sum() == 2
+    assert [text.get_text() for text in ax.texts][::2] == [f"{100 * value:.0f}" for value in table["accuracy"]]
+    assert len(table) == 5
 
 
 def test_an_empty_table_shows_no_figure():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,49 +12,7 @@ from hypothesis import strategies as st
 
 from s1_utils import scaling
 
-GOLD = "g"
-VOTES = st.dictionaries(st.sampled_from(["g", "a", "b", None]), st.integers(1, 4), min_size=1).filter(
-    lambda votes: sum(votes.values()) <= 9
-)
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
-
-
-# ------------------------------------------------------------------ votes
-
-
-def enumerate_majority(votes, k):
-    """Oracle: every subset of k answers; a tie is worth a fair share; no answer (None) never wins."""
-    answers = [answer for answer, count in votes.items() for _ in range(count)]
-    worth = []
-    for subset in itertools.combinations(answers, k):
-        counts = Counter(answer for answer in subset if answer is not None)
-        winners = [answer for answer, count in counts.items() if count == max(counts.values())]
-        worth.append(Fraction(int(GOLD in winners), max(1, len(winners))))
-    return sum(worth) / len(worth)
-
-
-@given(VOTES, st.data())
-def test_the_expected_majority_equals_an_enumeration_of_all_subsets(votes, data):
-    k = data.draw(st.integers(1, sum(votes.values())))
-    assert scaling.expect_majority(votes, GOLD, k) == pytest.approx(float(enumerate_majority(votes, k)))
-
-
-@given(VOTES)
-def test_the_majority_of_one_is_the_share_of_right_answers(votes):
-    assert scaling.expect_majority(votes, GOLD, 1) == pytest.approx(votes.get(GOLD, 0) / sum(votes.values()))
-
-
-@pytest.mark.parametrize("k", [0, -1, 6])
-def test_a_majority_of_more_answers_than_there_are_is_refused(k):
-    with pytest.raises(ValueError, match="between 1 and the 5"):
-        scaling.expect_majority({"g": 2, "a": 3}, GOLD, k)
-
-
-@given(st.integers(1, 9), st.data())
-def test_pass_at_k_equals_an_enumeration_of_all_subsets(n, data):
-    correct, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
-    subsets = list(itertools.combinations([True] * correct + [False] * (n - correct), k))
-    assert scaling.expect_pass(correct, n, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
 
 
 # ------------------------------------------------------------------ intervals

@@ -200,7 +200,7 @@ def test_a_reply_ends_at_any_end_that_the_models_files_name(tmp_path):
     folder = shutil.copytree(models.resolve_model("random-llama"), tmp_path / "model")
     tokenizer = models.load_tokenizer(folder)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, 9]}))
-    assert solver_models._find_turn_ends(folder, tokenizer) == ((2,), (7,), (9,))
+    assert solver_models.find_turn_ends(folder, tokenizer) == ((2,), (7,), (9,))
 
 
 def test_a_reply_is_the_text_up_to_its_end_and_nothing_is_added():
@@ -311,7 +311,7 @@ def test_a_question_that_leaves_a_served_model_too_little_room_is_asked_for_what
     with teacher_server.serve({pool["question"][1]: ["400", ""]}) as (server, url):
         asked = ask([f"m@{url}/v1"], pool, tmp_path)
         pd.testing.assert_frame_equal(ask([f"m@{url}/v1"], pool, tmp_path), asked)
-        assert [body["max_tokens"] for *_, body in server.asked[3:]] == [None]
+        assert ["max_tokens" in body for *_, body in server.asked[3:]] == [False]  # the window is the limit
     assert asked["answer"].notna().all()
 
 

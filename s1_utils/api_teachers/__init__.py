@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -51,7 +52,7 @@ def estimate_usd(
     count_tokens: Callable[[str], int] = count_bytes,
 ) -> float:
     """USD that asking all `questions` once is expected to cost, without retries."""
-    prompts = sum(count_tokens(question) for question in questions["question"])
+    prompts = sum(count_tokens(teacher.system_prompt + question) for question in questions["question"])
     mean = min(mean_thinking_tokens + mean_attempt_tokens, teacher.max_tokens)
     return teacher.price(prompts, len(questions) * mean)
 
@@ -236,14 +237,17 @@ class _Asking:
         sent = {"teacher": self.teacher.name, "question_id": question_id, "request": 1}
         while _name_record(sent) + "/sent" in self.journal:
             sent["request"] += 1
-        worst = self.teacher.price(count_bytes(question) + TEMPLATE_TOKENS, self.teacher.max_tokens)
+        prompt = self.teacher.system_prompt + question
+        worst = self.teacher.price(count_bytes(prompt) + TEMPLATE_TOKENS, self.teacher.max_tokens)
         for left in reversed(range(self.attempts)):
             if not await self.purse.reserve(worst):
                 return self._stop(self._explain_spent(worst))
             if self.error:
                 return await self.purse.settle(worst, 0.0)
             self.journal.add(f"{_name_record(sent)}/sent", {**sent, "state": "sent", "usd": worst})
-            result, delay = await self._request(question, client, worst, is_last=not left)
+            result, delay = await self._request(
+                self.teacher.vary(question_id), question, client, worst, is_last=not left
+            )
             self.journal.add(_name_record(sent), {**sent, **result})
             await self.purse.settle(worst, result["usd"])
             if result["state"] != "again":
@@ -257,11 +261,12 @@ class _Asking:
         return None
 
     async def _request(
-        self, question: str, client: Any, worst: float, *, is_last: bool
+        self, teacher: Teacher, question: str, client: Any, worst: float, *, is_last: bool
     ) -> tuple[dict[str, Any], float | None]:
         """(the result of one request, the seconds that the server wants us to wait)."""
+        started = time.monotonic()
         try:
-            reply = await receive_reply(question, self.teacher, client, key=self.key, timeout_s=self.timeout_s)
+            reply = await receive_reply(question, teacher, client, key=self.key, timeout_s=self.timeout_s)
         except FailedTry as failed:
             state = "again" if failed.passing and not is_last else "failed"
             usd, detail = 0.0 if failed.free else worst, mask_key(failed.detail, self.key)
@@ -272,12 +277,15 @@ class _Asking:
         reason = judge_reply(reply, needs_thinking=self.needs_thinking)
         texts = {"thinking": reply.thinking, "attempt": reply.attempt}  # a cut trace can still be looked at
         state, usd = "failed" if reason else "trace", self._price_reply(question, reply)
-        return {"state": state, "reason": reason, "detail": "", **texts, "usd": usd}, None
+        names = ("finish", "input_tokens", "output_tokens", "reasoning_tokens")
+        facts = {name: getattr(reply, name) for name in names} | {"seconds": round(time.monotonic() - started, 3)}
+        return {"state": state, "reason": reason, "detail": "", **texts, **facts, "usd": usd}, None
 
     def _price_reply(self, question: str, reply: Reply) -> float:
         if reply.input_tokens is not None and reply.output_tokens is not None:
             return self.teacher.price(reply.input_tokens, reply.output_tokens)
-        prompt, thinking, attempt = map(self.count_tokens, (question, reply.thinking, reply.attempt))
+        texts = (self.teacher.system_prompt + question, reply.thinking, reply.attempt)
+        prompt, thinking, attempt = map(self.count_tokens, texts)
         return self.teacher.price(prompt + TEMPLATE_TOKENS, thinking + attempt)
 
     def _stop(self, error: StudyError) -> None:

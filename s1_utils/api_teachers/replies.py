@@ -1,7 +1,7 @@
 """A teacher's reply, put together from bytes as they arrive: a stream of events, or one JSON document.
 
-Knows the two forms of chat replies (OpenAI's and Anthropic's) and where each keeps the thinking; knows nothing about
-connections, retries or money. A reply without a finish reason is never one, however much of it arrived.
+Knows the three forms of chat replies (OpenAI's, Anthropic's, Gemini's) and where each keeps the thinking; knows nothing
+about connections, retries or money. A reply without a finish reason is never one, however much of it arrived.
 Source: s1 section 2.1 (thinking and answer came as two parts; deviation: inline markers and deltas, as served now).
 """
 
@@ -17,6 +17,12 @@ WHOLE = ("stop", "end_turn", "stop_sequence")
 CUT = ("length", "max_tokens", "model_context_window_exceeded")
 BROKEN = ("abort", "error", "insufficient_system_resource")  # the server's fault, so it may pass
 LARGEST_COUNT = 2**40
+GEMINI_COUNTS = {
+    "promptTokenCount": "prompt_tokens",
+    "candidatesTokenCount": "completion_tokens",
+    "thoughtsTokenCount": "reasoning_tokens",
+    "totalTokenCount": "total_tokens",
+}
 
 
 class FailedTry(Exception):
@@ -34,7 +40,10 @@ class FailedTry(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole reply. Tokens are those that the server charges for, None if it reports none."""
+    """A whole reply. Tokens are those that the server charges for, None if it reports none.
+
+    `reasoning_tokens`: how many of `output_tokens` were thought, also where the thinking itself isn't shown.
+    """
 
     thinking: str
     attempt: str
@@ -42,6 +51,7 @@ class Reply:
     is_closed: bool = True
     input_tokens: int | None = None
     output_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 def split_thinking(text: str, markers: tuple[str, str]) -> tuple[str, str, bool]:
@@ -81,13 +91,13 @@ def mend_text(text: str) -> str:
 
 
 class ReplyReader:
-    """Takes the bytes of one reply in any pieces; `kind` is "openai" or "anthropic".
+    """Takes the bytes of one reply in any pieces; `kind` is "openai", "anthropic" or "gemini".
 
     `fields`: where an OpenAI-like reply may keep its thinking. Where they are empty it is between `markers`.
     """
 
     def __init__(self, kind: str, *, fields: Sequence[str] = FIELDS, markers: tuple[str, str] | None = None) -> None:
-        self.take = self._take_anthropic if kind == "anthropic" else self._take_openai
+        self.take = {"anthropic": self._take_anthropic, "gemini": self._take_gemini}.get(kind, self._take_openai)
         self.fields, self.markers = fields, markers
         self.thinking: list[str] = []
         self.content: list[str] = []
@@ -117,7 +127,7 @@ class ReplyReader:
         if not self.finish or self.finish in BROKEN:
             raise FailedTry("reply broke off", self.finish)
         thinking, attempt, is_closed = self._split()
-        return Reply(thinking, attempt, self.finish, is_closed, *self._count())
+        return Reply(thinking, attempt, self.finish, is_closed, *self._count(), self.counts.get("reasoning_tokens"))
 
     def _take_line(self, line: bytes) -> None:
         if self.is_over:
@@ -185,8 +195,25 @@ class ReplyReader:
             self.thinking.append("\n\n" * any(self.thinking) + _read_text(block, "thinking"))
         self.content.append(_read_text(block, "text"))
 
+    def _take_gemini(self, event: dict[str, Any]) -> None:
+        """A document of generateContent, which isn't streamed. A prompt that is refused has no candidates."""
+        candidates = event.get("candidates")
+        candidate = candidates[0] if isinstance(candidates, list) and candidates else None
+        parts = _read(_read(candidate, "content"), "parts")
+        for part in parts if isinstance(parts, list) else []:
+            (self.thinking if _read(part, "thought") is True else self.content).append(_read_text(part, "text"))
+        blocked = _read_text(event.get("promptFeedback"), "blockReason")
+        self.finish = (_read_text(candidate, "finishReason") or (blocked and f"blocked prompt: {blocked}")).lower()
+        usage = event.get("usageMetadata")
+        self._note_counts({ours: _read(usage, theirs) for theirs, ours in GEMINI_COUNTS.items()})
+        if "completion_tokens" in self.counts:
+            self.counts["completion_tokens"] += self.counts.get("reasoning_tokens", 0)
+        elif "prompt_tokens" in self.counts:  # nothing is counted of a reply that holds nothing
+            self.counts["completion_tokens"] = self.counts.get("reasoning_tokens", 0)
+
     def _note_counts(self, usage: Any) -> None:
-        for name, value in usage.items() if isinstance(usage, dict) else ():
+        details = _read(usage, "completion_tokens_details")
+        for name, value in [*_list_items(usage), *_list_items(details)]:
             if type(value) is int and 0 <= value <= LARGEST_COUNT:
                 self.counts[name] = value
 
@@ -210,6 +237,10 @@ class ReplyReader:
 
 def _read(fields: Any, name: str) -> Any:
     return fields.get(name) if isinstance(fields, dict) else None
+
+
+def _list_items(fields: Any) -> list[tuple[str, Any]]:
+    return list(fields.items()) if isinstance(fields, dict) else []
 
 
 def _read_text(fields: Any, name: str) -> str:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from s1_utils.api_teachers.replies import FIELDS, FailedTry, Reply, ReplyReader
 from s1_utils.errors import StudyError
@@ -23,6 +24,20 @@ from s1_utils.retry_after import read_delay
 
 REPLY_BYTES, BYTES_PER_TOKEN = 2**20, 2048  # the longest reply that is read
 REFUSAL_BYTES, REFUSAL_LETTERS = 2**12, 300  # of what a server says when it refuses
+# How servers say with status 400 that they have no such model: OpenAI, DeepSeek, Gemini, vLLM.
+_NO_MODEL = re.compile(
+    r"model_not_found|\bmodels?\b.{0,120}\b(?:not (?:found|exist)|unknown|deprecated|retired|no longer available)", re.I
+)
+_NO_MONEY = re.compile(r"insufficient_quota|insufficient balance", re.I)  # no limit of a rate: it won't pass
+_GEMINI_DELAY = re.compile(r'"retryDelay":\s*"([0-9.]+)s"')
+
+
+class MissingModel(StudyError):
+    """The server has no such model (any more). `said`: its own words."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message)
+        self.said = said
 
 
 @dataclass(frozen=True)
@@ -31,13 +46,14 @@ class Teacher:
 
     `max_tokens` bounds thinking and attempt together. `temperature` None isn't sent. `thinking_fields`: where the
     thinking may come in a field of its own; else it is what `thinking_markers` enclose. `extra_body`: more of the
-    request's JSON, winning over ours. Prices are USD per million tokens; they must be given, 0 for one's own server.
+    request's JSON, winning over ours; a None takes a field of ours out. Prices are USD per million tokens; they must be
+    given, 0 for one's own server.
     """
 
     name: str
     model: str = ""
     base_url: str = ""
-    kind: Literal["openai", "anthropic"] = "openai"
+    kind: Literal["openai", "anthropic", "gemini"] = "openai"
     key_variable: str = ""
     max_tokens: int = 32768
     temperature: float | None = None
@@ -46,6 +62,12 @@ class Teacher:
     thinking_fields: tuple[str, ...] = FIELDS
     thinking_markers: tuple[str, str] | None = ("<think>", "</think>")
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    system_prompt: ClassVar[str] = ""  # none is sent; the models of `chat_models` may have one
+
+    def vary(self, question_id: str) -> Teacher:
+        """This teacher as it is asked one question."""
+        return self
 
     def price(self, input_tokens: float, output_tokens: float) -> float:
         """USD. Raises StudyError for a teacher without prices."""
@@ -105,6 +127,8 @@ def open_client(teacher: Teacher, key: str, *, concurrency: int, silence_s: floa
     headers = {"Accept-Encoding": "identity"}
     if key and teacher.kind == "openai":
         headers["Authorization"] = f"Bearer {key}"
+    if key and teacher.kind == "gemini":
+        headers["x-goog-api-key"] = key
     return httpx2.AsyncClient(
         headers=headers,
         timeout=httpx2.Timeout(silence_s, connect=min(silence_s, 30.0), pool=None),
@@ -122,7 +146,7 @@ async def receive_reply(question: str, teacher: Teacher, client: Any, *, key: st
 
     reader = ReplyReader(teacher.kind, fields=teacher.thinking_fields, markers=teacher.thinking_markers)
     left = REPLY_BYTES + BYTES_PER_TOKEN * teacher.max_tokens
-    request = _request_anthropic if teacher.kind == "anthropic" else _request_openai
+    request = {"anthropic": _request_anthropic, "gemini": _request_gemini}.get(teacher.kind, _request_openai)
     try:
         async with asyncio.timeout(timeout_s), aclosing(request(question, teacher, client, key)) as parts:
             async for part in parts:
@@ -142,16 +166,39 @@ async def receive_reply(question: str, teacher: Teacher, client: Any, *, key: st
 
 
 async def _request_openai(question: str, teacher: Teacher, client: Any, key: str) -> AsyncGenerator[bytes, None]:
+    system = [{"role": "system", "content": teacher.system_prompt}] if teacher.system_prompt else []
     body = {
         "model": teacher.model,
-        "messages": [{"role": "user", "content": question}],
+        "messages": [*system, {"role": "user", "content": question}],
         "max_tokens": teacher.max_tokens,
         "stream": True,
         "stream_options": {"include_usage": True},
         **_collect_options(teacher),
     }
+    body = {name: value for name, value in body.items() if value is not None}
     url = teacher.base_url.rstrip("/") + "/chat/completions"
     async with client.stream("POST", url, json=body) as reply:  # the key is in the client's headers
+        async for part in reply.aiter_bytes():
+            yield part
+
+
+async def _request_gemini(question: str, teacher: Teacher, client: Any, key: str) -> AsyncGenerator[bytes, None]:
+    """Not streamed: in a stream, older models call every piece the last one, so that a cut reply would pass as whole.
+
+    `extra_body` may have a generationConfig, which is joined with ours.
+    """
+    options = _collect_options(teacher)
+    ours = {"maxOutputTokens": teacher.max_tokens, "temperature": options.pop("temperature", None)}
+    config = {**ours, **(options.pop("generationConfig", None) or {})}
+    body = {
+        "contents": [{"role": "user", "parts": [{"text": question}]}],
+        "generationConfig": {name: value for name, value in config.items() if value is not None},
+        **options,
+    }
+    if teacher.system_prompt:
+        body["systemInstruction"] = {"parts": [{"text": teacher.system_prompt}]}
+    url = f"{teacher.base_url.rstrip('/')}/models/{teacher.model}:generateContent"
+    async with client.stream("POST", url, json=body) as reply:
         async for part in reply.aiter_bytes():
             yield part
 
@@ -167,7 +214,7 @@ async def _request_anthropic(question: str, teacher: Teacher, client: Any, key: 
             messages=[{"role": "user", "content": question}],
             max_tokens=teacher.max_tokens,
             stream=True,
-            extra_body=_collect_options(teacher),
+            extra_body=_collect_options(teacher) | ({"system": teacher.system_prompt} if teacher.system_prompt else {}),
         ) as reply:
             async for part in reply.iter_bytes():
                 yield part
@@ -190,23 +237,28 @@ async def _refuse(teacher: Teacher, key: str, reply: Any) -> None:
             said += part[:REFUSAL_BYTES]
             if len(said) >= REFUSAL_BYTES:
                 break
-    text = mask_key(said.decode("utf-8", "replace"), key)
-    if status in (408, 425, 429) or status >= 500:
-        raise FailedTry(
-            f"status {status}", text, free=True, delay=read_delay(reply.headers.get("retry-after"), time.time())
+    whole = said.decode("utf-8", "replace")
+    text = mask_key(whole, key)
+    is_broke = status == 402 or (status == 429 and _NO_MONEY.search(whole))
+    if (status in (408, 425, 429) or status >= 500) and not is_broke:
+        asked = _GEMINI_DELAY.search(whole)
+        delay = max(read_delay(reply.headers.get("retry-after"), time.time()), read_delay(asked and asked[1], 0.0))
+        raise FailedTry(f"status {status}", text, free=True, delay=delay)
+    is_missing = status in (404, 410) or (status == 400 and _NO_MODEL.search(whole))
+    if is_broke or is_missing or status in (401, 403) or "api key" in text.lower():  # Gemini: 400 for a wrong key
+        advice = _advise("money" if is_broke else "model" if is_missing else "key", teacher)
+        message = (
+            f"{teacher.name} refuses every request (status {status}: {text}): {advice}, then run again; what is done "
+            "is kept."
         )
-    if status in (401, 402, 403, 404) or "api key" in text.lower():  # Gemini's status for a wrong key is 400
-        raise StudyError(
-            f"{teacher.name} refuses every request (status {status}: {text}): {_advise(status, teacher)}, then run "
-            "again; what is done is kept."
-        )
+        raise MissingModel(message, text) if is_missing else StudyError(message)
     raise FailedTry(f"status {status}", text, passing=False, free=True)
 
 
-def _advise(status: int, teacher: Teacher) -> str:
-    if status == 402:
+def _advise(lacks: str, teacher: Teacher) -> str:
+    if lacks == "money":
         return "top up its account"
-    if status == 404:
+    if lacks == "model":
         return f"check model {teacher.model!r} and base_url"
     return (
         f"set {teacher.key_variable} to a valid key" if teacher.key_variable else "set key_variable, and that to a key"

@@ -5,6 +5,9 @@ at its own position in it; each step feeds one id of every row. A forced id cost
 position goes back), a branched answer starts where it branches, and a row that ends gives its slot to the next in the
 queue at once. Prompts are fed as blocks: their common prefix once for all rows, equal prompts once.
 
+`keep_prefixes` shares them between runs as well: within it, a row whose prompt goes on from where a row of the run
+before ended is fed only what is new.
+
 Results depend on the rows beside them only through floating-point rounding; a group of rows run again gives the same
 bytes. Full-attention decoder-only models.
 """
@@ -14,7 +17,8 @@ from __future__ import annotations
 import itertools
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,8 +103,28 @@ class _SlotLayer(DynamicLayer):
         for slab in (self.keys, self.values):
             slab[target, :, :length] = slab[source, :, :length]
 
+    def take_out(self, slot: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copies of the first `length` keys and values of a slot, [heads, length, dim]."""
+        return self.keys[slot, :, :length].clone(), self.values[slot, :, :length].clone()
+
+    def put_in(self, slot: int, states: tuple[torch.Tensor, torch.Tensor], length: int) -> None:
+        """Make these the first `length` keys and values of a slot."""
+        if not self.is_initialized:
+            self.lazy_initialization(states[0][None], states[1][None])
+        self.reserve(length + 1)
+        for slab, kept in zip((self.keys, self.values), states, strict=True):
+            slab[slot, :, :length] = kept[:, :length]
+
     def get_seq_length(self) -> int:
         return 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Prefix:
+    """What a row leaves when it ends: the ids of its prompt and trace that are cached, and their states by layer."""
+
+    ids: Ids
+    layers: list[tuple[torch.Tensor, torch.Tensor]]
 
 
 # ------------------------------------------------------------------ rows
@@ -187,16 +211,32 @@ class TransformersEngine:
         self.pad_id = pad_id
         self.slots = slots
         self.forward_tokens = self.steps = 0
+        self.kept: list[_Prefix] | None = None  # of the last run, where prefixes are kept
+
+    @contextmanager
+    def keep_prefixes(self) -> Iterator[None]:
+        """Within it, rows start from the longest cached beginning of their prompt that the run before has left.
+
+        Takes the memory of that run's keys and values until the next run ends.
+        """
+        self.kept = []
+        try:
+            yield
+        finally:
+            self.kept = None
 
     @torch.inference_mode()
     def run(self, rows: Sequence[Row]) -> list[Any]:
         """The return value of each row's policy, in order. Raises ValueError where a row is too long for the model."""
         states = [_State(row, random.Random(row.seed), self.window) for row in rows]
         queue = deque(states)
-        run = _Run(self, min(self.slots, len(states)), _find_shared([state.row.prompt_ids for state in states]))
+        shared = () if self.kept else _find_shared([state.row.prompt_ids for state in states])
+        run = _Run(self, min(self.slots, len(states)), shared)
         while queue or run.active:
             run.admit(queue)
             run.step()
+        if self.kept is not None:
+            self.kept = run.left
         return [state.result for state in states]
 
 
@@ -220,6 +260,7 @@ class _Run:
         self.layers = [_SlotLayer(slots + 1) for _ in range(layers)]  # one more keeps what all prompts begin with
         self.cache = Cache(layers=self.layers)
         self.shared = shared
+        self.left: list[_Prefix] = []
         if shared:
             self._feed([slots], [list(shared)], [0])
 
@@ -244,10 +285,30 @@ class _Run:
                 copies.append((donors[prompt], state))
             else:
                 donors[prompt] = state
-                self._load(self.slots, state, len(self.shared))
+                self._restore(state)
         self._feed_blocks([state for state in new if donors[state.row.prompt_ids] is state], 1)
         for donor, state in copies:
             self._load(donor.slot, state, min(donor.cached, len(state.row.prompt_ids) - 1))
+
+    def _restore(self, state: _State) -> None:
+        """Start a row from what all prompts begin with, or from what a row of the run before has left."""
+        prompt = state.row.prompt_ids
+        known = [prefix for prefix in self.engine.kept or () if prompt[: len(prefix.ids)] == prefix.ids]
+        if not known:
+            self._load(self.slots, state, len(self.shared))
+            return
+        longest = max(known, key=lambda prefix: len(prefix.ids))
+        length = min(len(longest.ids), len(prompt) - 1)
+        for layer, states in zip(self.layers, longest.layers, strict=True):
+            layer.put_in(state.slot, states, length)
+        del state.pending[:length]
+        state.cached = length
+
+    def _leave(self, state: _State) -> None:
+        """Keep what an ended row has cached of its prompt and trace, for rows of the next run."""
+        length = min(state.cached, len(state.row.prompt_ids) + state.kept)
+        ids = (*state.row.prompt_ids, *state.trace)[:length]
+        self.left.append(_Prefix(ids, [layer.take_out(state.slot, length) for layer in self.layers]))
 
     def _load(self, source: int, state: _State, length: int) -> None:
         """Copy the first `length` cached ids of a slot to a row's own."""
@@ -270,6 +331,8 @@ class _Run:
         """Close the gaps that finished rows leave: the last rows move into their slots."""
         for slot in range(len(self.active) - 1, -1, -1):
             if self.active[slot].segment is None:
+                if self.engine.kept is not None:
+                    self._leave(self.active[slot])
                 last = self.active.pop()
                 if last.segment is not None and last.slot != slot:
                     for layer in self.layers:
