@@ -42,7 +42,7 @@ from s1_utils import (
 )
 
 SYSTEM_PROMPT, SEED = "Think, then answer.", 0
-FRESH = 16  # rows nobody trains on
+FRESH = 16  # rows at most that nobody trains on
 PAPER_ROWS, PAPER_TOKENS = 59_029, (150, 3600, 700)  # of a question, its thinking and its attempt, means
 
 
@@ -65,13 +65,13 @@ class Clock(TrainerCallback):
 
 
 def make_job(n_rows: int) -> tuple[sft_job.Job, pd.DataFrame]:
-    """The laptop's job, and `n_rows` rows with FRESH others below them."""
+    """The laptop's job, and `n_rows` rows with others below them, as many but at most FRESH."""
     progress.quiet_libraries()
     base = models.require_weights(models.resolve_model(params.CollectParams().model))
     chosen = params.SftParams(report_to="none", checkpoint_steps=10**6)
     folder = Path(tempfile.mkdtemp(prefix="bench-sft-"))
     job = sft_job.make_job(base, folder, chosen, system_prompt=SYSTEM_PROMPT, seed=SEED)
-    return job, make_rows(n_rows + FRESH, models.load_tokenizer(base), params.CollectParams())
+    return job, make_rows(n_rows + min(FRESH, n_rows), models.load_tokenizer(base), params.CollectParams())
 
 
 def make_rows(n: int, tokenizer: Any, chosen: params.CollectParams) -> pd.DataFrame:
@@ -142,7 +142,7 @@ def train_side(name: str, n_rows: int, seed: int) -> dict[str, float]:
     trainer.add_callback(clock)
     trainer.train()
     tokens = sum(sft_data.find_lengths(sft.encode_job(job, rows.head(n_rows)))[:-1])
-    fresh = find_loss(trainer.model, sft.encode_job(job, rows.tail(FRESH)))
+    fresh = find_loss(trainer.model, sft.encode_job(job, rows.iloc[n_rows:]))
     return {"seconds": float(np.mean(clock.seconds[1:])), "tokens": tokens / len(clock.seconds), "fresh": fresh}
 
 
@@ -178,7 +178,7 @@ def compare_sides(sides: list[str], n_rows: int, turns: int) -> float:
         report("real tokens/s, ours / logits of every token at once", rate["ours"] / rate["transformers"])
     fresh = {name: [turn["fresh"] for turn in found[name]] for name in sides}
     note = ", ".join(f"{name} {', '.join(f'{loss:.3f}' for loss in fresh[name])}" for name in sides)
-    name = f"loss on {FRESH} fresh rows after the same {n_rows} in another order, ours / TRL"
+    name = f"loss on fresh rows after the same {n_rows} in another order, ours / TRL"
     report(name, float(np.mean(fresh["ours"]) / np.mean(fresh["trl"])), note=note)  # seeds differ by a fifth
     return best["ours"]["seconds"]
 
@@ -238,7 +238,7 @@ def bound_update(job: sft_job.Job, repeats: int) -> float:
 def measure_start(n_rows: int) -> None:
     """Wall seconds from the program's start to the first step it has logged; then it is stopped."""
     job, rows = make_job(n_rows)
-    line = [sys.executable, "-m", "s1_utils.sft", str(sft_job.write_job(job, rows))]
+    line = [sys.executable, "-m", "s1_utils.sft", str(sft_job.write_job(job, rows.head(n_rows)))]
     began = time.perf_counter()
     with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and sft_metrics.read_metrics(job.papers / sft_metrics.FILE).empty:
@@ -294,10 +294,10 @@ def main() -> int:
     if chosen.side:
         print(json.dumps(train_side(chosen.side, chosen.rows, chosen.seed)))
         return 0
-    n_rows, repeats = (8, 3) if chosen.quick else (64, 10)
+    n_rows, repeats = (6, 2) if chosen.quick else (64, 10)
     sides = ["ours", "trl"] if chosen.quick else [*BUILD]
     ours = compare_sides(sides, n_rows, turns=1 if chosen.quick else 2)
-    compare_losses(8)
+    compare_losses(4)
     say("matrix products by themselves")
     job, rows = make_job(n_rows)
     products, update = bound_step(job, rows.head(n_rows), repeats), bound_update(job, repeats)
@@ -307,7 +307,7 @@ def main() -> int:
     say("start-up")
     measure_start(600)
     say("tokenising")
-    measure_tokenising(200 if chosen.quick else 3000)
+    measure_tokenising(100 if chosen.quick else 3000)
     return finish()
 
 
