@@ -40,7 +40,7 @@ def was_launched() -> bool:
 def keep_memory() -> None:
     """Let the C library keep what is freed instead of giving it back to the system, where that can be asked (glibc).
 
-    On CPUs a step's gradients and activations otherwise come as new pages every time, a tenth of a small model's step.
+    On CPUs a step's gradients and activations otherwise come as new pages every time.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)

@@ -173,7 +173,7 @@ def _find_trainer_class() -> type:
 def sum_loss(model: Any, inputs: dict[str, Any]) -> Any:
     """The summed loss of examples that lie end to end in one row; the head is applied only where there is a label.
 
-    TRL's own tiles score every token on CPUs, and twice; a step takes a fifth longer with them.
+    TRL's own tiles score every token on CPUs, and twice (tests/bench/bench_sft.py).
     """
     import torch
 

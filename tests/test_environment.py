@@ -21,9 +21,8 @@ def test_environment_yml_has_the_packages_of_requirements_txt_with_the_same_vers
     cluster = read_pins(conda.split("- pip:")[1])
     stated = set(re.findall(r"- ([\w-]+)==\S+  # differs", conda))
     del laptop["numba"]  # vllm brings the version that it needs
-    assert (
-        laptop.pop("trackio") == re.search(r"pip install --no-deps trackio==(\S+)", conda)[1]
-    )  # not beside vllm's pillow
+    beside = re.search(r"pip install --no-deps trackio==(\S+)", conda)[1]  # not with vllm's pillow
+    assert laptop.pop("trackio") == beside
     assert set(laptop) <= set(cluster)
     assert set(cluster) - set(laptop) == ON_GPUS
     assert all(cluster[name] for name in ON_GPUS)

@@ -1,5 +1,8 @@
 """The profiles for GPUs: each fits the machine it states, and differs from the paper's only where it says so."""
 
+import re
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -18,19 +21,19 @@ DIFFERENCES = {  # from s1-32b, profile apart: a file's parameters
         ABLATIONS: TRAINED,
         "plan": {"thinking_tokens", "selected_thinking_tokens"},
     },
-    "qwen2.5-7b": {"01_collect": {"model"}, SFT: {"processes"}, ABLATIONS: {"processes"}, "plan": MODEL},
+    "qwen2.5-7b": {"01_collect": {"model"}, SFT: {"processes"}, ABLATIONS: {"processes", "offload"}, "plan": MODEL},
     "qwen2.5-3b": {
         "01_collect": {"model"},
         "02_filter": {"max_train_tokens"},
         SFT: ONE_GPU,
-        ABLATIONS: ONE_GPU,
+        ABLATIONS: ONE_GPU | {"offload"},
         "plan": MODEL,
     },
     "qwen2.5-1.5b": {
         "01_collect": {"model"},
         "02_filter": {"max_train_tokens"},
         SFT: ONE_GPU,
-        ABLATIONS: ONE_GPU,
+        ABLATIONS: ONE_GPU | {"offload"},
         "plan": CARD,
     },
 }
@@ -81,8 +84,25 @@ def test_what_is_kept_of_the_filter_is_what_training_takes(profile):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_ablations_are_trained_like_the_model_itself(profile):
     sft, ablations = params.load_profile(SftParams, profile), params.load_profile(AblationParams, profile)
-    names = set(params.TrainingParams.model_fields) - {"notebook", "seed"}
+    names = set(params.TrainingParams.model_fields) - {"notebook", "seed", "offload"}  # they have one machine only
     assert {name: getattr(sft, name) for name in names} == {name: getattr(ablations, name) for name in names}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_ablations_fit_the_one_machine_that_their_notebook_trains_on(profile):
+    ablations = params.load_profile(AblationParams, profile)
+    setup = memory_advice.plan_setup(profile, devices=ablations.processes)
+    verdict = memory_advice.judge_setup(find_model(profile), replace(setup, offload=ablations.offload))
+    assert verdict.fits, verdict
+
+
+def test_readmes_table_of_profiles_is_the_planners():
+    readme = (paths.ROOT / "README.md").read_text("utf-8")
+    for profile in PROFILES:
+        shape, setup = plan_profile(profile)
+        gb, hours = memory_advice.judge_setup(shape, setup).needed_gb, memory_advice.plan_hours(profile, shape, setup)
+        row = re.search(rf"^\| `{re.escape(profile)}` \|.*$", readme, re.MULTILINE)[0]
+        assert row.endswith(f"| {setup.tokens:,} | {gb:.0f} | {hours:.1f} |")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
