@@ -1,6 +1,6 @@
 # make study    set up, then run the whole study            (PROFILE=smoke: every notebook with a tiny model, minutes)
 # make test     set up, then run the tests                  (make test-all: the slow ones too)
-# make test-vllm  the tests of the vLLM and OpenAI engines, in an environment of their own (3 GB)
+# make test-vllm  the tests of the vLLM and OpenAI engines and of reward servers, in an environment of their own (3 GB)
 # make lab      JupyterLab with the kernel ready
 # make figures  redraw figures/ from figures/data           (make publish: replace them by those of a run)
 PYTHON  ?= python3
@@ -33,7 +33,8 @@ test-all: env lint
 	$(BIN)/python -m pytest -m "not vllm"
 
 test-vllm: $(VLLM)/.ready
-	$(VLLM)/bin/python -m pytest -m vllm tests/test_engine_vllm.py tests/test_engine_openai.py
+	$(VLLM)/bin/python -m pytest -m vllm tests/test_engine_vllm.py tests/test_engine_openai.py \
+		tests/test_reward_server_vllm.py
 
 lint: env
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ import pandas as pd
 from s1_utils import conditional, curves, generation, models, obedience, selection, sft, sft_data
 from s1_utils.budget_forcing import Setting
 from s1_utils.errors import StudyError
-from s1_utils.generation import grade_generations
+from s1_utils.sensitivity import grade_generations
 from s1_utils.sources import derive_seed
 from s1_utils.store import Journal, Stage, write_table
 

@@ -1,10 +1,11 @@
 """The models of the paper's Table 1 as profiles that run: each is a few lines of params/baselines/<name>.yaml.
 
 Knows profiles, and which way each is asked: behind its API (`chat_models`), on a chat server of one's own, or on an
-engine here, in one free turn (budgets and waits are notebook 4's). Grades nothing; published scores aren't here.
+engine here, in one free turn (budgets and waits are notebook 4's). Verdicts are those of the exact grader
+(`published_samples`); published scores aren't here.
 Source: s1 section 4.1 and table 1; who made a model says how it is sampled.
 
-    python -m s1_utils.baselines NAME --questions FILE.jsonl --out FOLDER
+    python -m s1_utils.baselines NAME --questions aime24|FILE.jsonl --out FOLDER
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from s1_utils import chat, controls, models, paths, solver_models
+from s1_utils import chat, controls, models, paths, published_samples, solver_models
 from s1_utils.api_teachers.replies import split_thinking
+from s1_utils.benchmarks import HELD_OUT, list_benchmarks, load_benchmark
 from s1_utils.budget_forcing import Decode, Ids, Point, Policy, Setting, describe_end
-from s1_utils.chat_models import ChatModel, ask_chat_model, complete_rows, summarise_replies
+from s1_utils.chat_models import RETIRED, ChatModel, ask_chat_model, complete_rows, summarise_replies
 from s1_utils.errors import StudyError
 from s1_utils.generation import Task, Writer, load_writer, make_tasks, run_policies
-from s1_utils.sources import read_own_file
+from s1_utils.sensitivity import list_replies
 from s1_utils.store import Journal, hash_json, write_table
 from s1_utils.training_text import KINDS
 
@@ -58,7 +60,7 @@ class Baseline(BaseModel):
     extra_body: dict[str, Any] = {}  # more of the request
     usd_per_million: list[float] = Field(default=[], max_length=2)  # in and out; empty: unknown
     priced: str = ""  # when that was
-    retired: str = ""  # since when the provider no longer has it
+    retired: str = ""  # since when its provider no longer has it; what it answers then is a result
     note: str = ""
 
     @model_validator(mode="after")
@@ -113,6 +115,8 @@ def run_baseline(
     (transformers, vllm, or the URL of a completions server). `folder` keeps the journals; `asking`: more for
     `ask_chat_model`. Raises StudyError where the run can't be completed.
     """
+    if tests.empty:
+        raise StudyError(f"There is no question to ask {name}: give some.")
     baseline = read_baseline(name)
     if engine or (baseline.engine and not server):
         return run_on_engine(
@@ -120,7 +124,7 @@ def run_baseline(
             group_size=group_size,
         )  # fmt: skip
     if baseline.retired and not server:
-        print(f"{name}: its provider retired it on {baseline.retired}.", file=sys.stderr)
+        print(f"{name}: its provider has retired it ({baseline.retired}).", file=sys.stderr)
     model = make_chat_model(name, baseline, seed=seed, server=server)
     return ask_chat_model(model, tests, folder, samples=samples, max_usd=max_usd, seed=seed, **asking)
 
@@ -157,6 +161,7 @@ def make_chat_model(name: str, baseline: Baseline, *, seed: int = 0, server: str
         system_prompt=baseline.system_prompt,
         instruction=baseline.instruction,
         run_seed=seed if baseline.seeds else None,
+        retired=baseline.retired,
     )
 
 
@@ -223,7 +228,7 @@ def _complete_local(table: pd.DataFrame, baseline: Baseline) -> pd.DataFrame:
     rows = table.to_dict("records")
     for row, ended in zip(rows, table["finish"].str.split("/"), strict=True):
         is_cut = ended[0] == "forced" or ended[1] == "length"
-        row |= {"reason": CUT if is_cut else "", "usd": 0.0}
+        row |= {"finish": "length" if is_cut else "stop", "reason": CUT if is_cut else "", "usd": 0.0}
         row["output_tokens"] = row["thinking_tokens"] + row["answer_tokens"]
         if baseline.format == WHOLE_TURN and baseline.thinking_markers:
             row["thinking"], row["answer"], _ = split_thinking(row["answer"], tuple(baseline.thinking_markers))
@@ -236,27 +241,48 @@ def _complete_local(table: pd.DataFrame, baseline: Baseline) -> pd.DataFrame:
 # ------------------------------------------------------------------ the shell
 
 
+def load_questions(name: str, *, seed: int, mirror: Path | None, record: Path) -> pd.DataFrame:
+    """The common rows of a benchmark or file; `seed`: of the choices' order; `record`: what was read stays the same."""
+    if name == HELD_OUT:
+        raise StudyError(f"{HELD_OUT} questions are a run's own: write them to a .jsonl file and give its path.")
+    return load_benchmark(name, seed=seed, mirror=mirror, record=record).questions
+
+
+def grade_baseline(generations: pd.DataFrame, tests: pd.DataFrame, task: str) -> pd.DataFrame:
+    """The table of `published_samples.grade_samples`; all that a retired model would have said stays undecided."""
+    replies = list_replies(generations, tests).assign(task=task, finish=generations["finish"])
+    graded = published_samples.grade_samples(replies)
+    return graded.assign(correct=graded["correct"].mask(graded["finish"] == RETIRED, pd.NA))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m s1_utils.baselines", description=__doc__.splitlines()[0])
     parser.add_argument("name", help=f"one of {', '.join(list_baselines())}")
-    parser.add_argument("--questions", type=Path, required=True, help="JSON Lines or Parquet: question, answer")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the journals and generations.parquet")
+    known = ", ".join(name for name in list_benchmarks().index if name not in (HELD_OUT, "<path>"))
+    parser.add_argument("--questions", required=True, help=f"{known}, or a .jsonl or .parquet of question, answer")
+    parser.add_argument("--mirror", type=Path, help="folder with the hub's files, where no hub is reachable")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the journals, generations and tables")
     parser.add_argument("--samples", type=int, default=1, help="of each question")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples, where a server takes one")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the choices' order, and of samples where a server has it"
+    )
     parser.add_argument("--max-usd", type=float, default=0.0, help="the most that may be spent, in all sessions")
     parser.add_argument("--server", default="", help="address of a chat server with the model, up to and including /v1")
     parser.add_argument("--engine", default="", help="run it here: transformers, vllm, or a completions server's URL")
     parser.add_argument("--concurrency", type=int, default=16, help="requests under way")
     chosen = parser.parse_args(arguments)
     try:
-        tests = read_own_file(chosen.questions)
+        tests = load_questions(chosen.questions, seed=chosen.seed, mirror=chosen.mirror, record=chosen.out)
         options = {"max_usd": chosen.max_usd, "server": chosen.server, "engine": chosen.engine}
         generations = run_baseline(
             chosen.name, tests, chosen.out, samples=chosen.samples, seed=chosen.seed, **options,
             concurrency=chosen.concurrency,
         )  # fmt: skip
         write_table(chosen.out / "generations.parquet", generations)
-        print(summarise_replies(generations).to_string(index=False))
+        graded = grade_baseline(generations, tests, Path(chosen.questions).stem)
+        published_samples.write_report(chosen.out, graded, {"replies": summarise_replies(generations)})
+        if chosen.samples > 1 and graded["correct"].notna().any():
+            published_samples.write_votes(chosen.out, published_samples.measure_votes(graded))
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,10 +1,10 @@
 """Evaluation sets as the common row: AIME24, AIME25, MATH500, GPQA-Diamond, held-out questions, a file of one's own.
 
-Knows how a set is loaded, counted, recorded and joined with others; leaves what is published to `benchmark_table`,
-files and hubs to `paper`, and knows nothing about models or graders. A set whose count differs from the paper's is
-refused, and so is a file that differs from the one this run has read before. A question without a gold answer stays:
-its answer is null and its answer_type "text", so that exact graders leave it undecided (null, never wrong), and it is
-named. Source: s1 section 4.1. Deviations: in `benchmark_table`.
+Knows how a set is loaded, counted, recorded and compared with what was trained on; leaves what is published to
+`benchmark_table`, files and hubs to `paper`, and knows nothing about models or graders. A set whose count differs from
+the paper's is refused, and so is a file that differs from the one this run has read before. A question without a gold
+answer stays: its answer is null and its answer_type "text", so that exact graders leave it undecided (null, never
+wrong), and it is named. Source: s1 section 4.1. Deviations: in `benchmark_table`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from typing import Any
 
 import pandas as pd
 
-from s1_utils import sources
+from s1_utils import paths, sources
 from s1_utils.benchmark_table import BENCHMARKS, Benchmark
+from s1_utils.decontamination import decontaminate
+from s1_utils.dedup import POLICIES
 from s1_utils.errors import StudyError
 from s1_utils.grading import LONGEST_ANSWER
 from s1_utils.paper.answers import name_gold
 from s1_utils.paper.hub_files import find_files
 from s1_utils.paper.sources import Found, read_source
 from s1_utils.paper.table import Source
-from s1_utils.store import hash_file, require_columns, write_json
+from s1_utils.store import Stage, hash_file, require_columns, write_json
 
 HELD_OUT = "held-out"
 FILES = (".jsonl", ".parquet")
@@ -190,52 +192,60 @@ def write_receipt(path: Path | None, receipt: Mapping[str, Any]) -> None:
         write_json(path, dict(receipt))
 
 
-# ------------------------------------------------------------------ several
+# ------------------------------------------------------------------ for stages
 
 
-def load_benchmarks(
-    p: Any, *, collected: pd.DataFrame | None = None, record: Path | None = None
-) -> dict[str, pd.DataFrame]:
-    """The `questions` of all that `p.benchmarks` names, one after another, and `benchmarks`, a table of what they are.
+def collect_benchmarks(p: Any) -> pd.DataFrame:
+    """Common rows of all that `p.benchmarks` names, with their benchmark: what training is kept apart from.
 
-    `p`: benchmarks, mirror, revisions ("hub id@revision"), seed, split; `collected`, `record`: as in `load_benchmark`.
-    questions: common rows with their benchmark. benchmarks: benchmark, questions, unanswerable (how many have no gold
-    answer), unanswerable_ids (JSON), revision, files (JSON). Raises StudyError if two share a question or a name,
-    since every later table is keyed by the question.
+    `p`: benchmarks, mirror, revisions ("hub id@revision"), seed, profile. A question of two of them is there once.
+    Raises StudyError as `load_benchmark` does.
     """
-    if not p.benchmarks:
-        raise StudyError(f"benchmarks is empty: name {HELD_OUT}, {', '.join(BENCHMARKS)}, or a file of your own.")
-    mirror = Path(p.mirror) if p.mirror else None
-    pins = dict(revision.split("@", 1) for revision in p.revisions)
-    tables: dict[str, pd.DataFrame] = {}
-    rows = []
+    tables = [pd.DataFrame(columns=[*sources.COLUMNS, "split", "benchmark"], dtype="string")]
     for name in p.benchmarks:
-        loaded = load_benchmark(
-            name, seed=p.seed, mirror=mirror, revisions=pins, collected=collected, split=p.split, record=record
-        )
-        label = Path(name).stem
-        _require_apart(tables, label, loaded.questions)
-        tables[label] = loaded.questions.assign(benchmark=label)
-        rows.append(_describe(label, loaded))
-    return {"questions": pd.concat(tables.values(), ignore_index=True), "benchmarks": pd.DataFrame(rows)}
+        tables.append(_load(p, name).questions.assign(benchmark=Path(name).stem))
+    return pd.concat(tables[1:] or tables, ignore_index=True).drop_duplicates("question_id", ignore_index=True)
 
 
-def _require_apart(tables: Mapping[str, pd.DataFrame], label: str, questions: pd.DataFrame) -> None:
-    for earlier, others in tables.items():
-        shared = {*questions["question_id"]} & {*others["question_id"]}
-        if label == earlier or shared:
-            raise StudyError(
-                f"{earlier} and {label} share {len(shared)} questions{' and their name' if label == earlier else ''}, "
-                "so that their results can't be told apart: take one out, or give it a run of its own (run_name)."
-            )
+def take_tests(stage: Stage, p: Any) -> dict[str, pd.DataFrame]:
+    """The `tests` of a stage, p.questions of p.benchmark in the order of their hashes, and `benchmark`, what it is.
 
-
-def _describe(label: str, loaded: Loaded) -> dict[str, Any]:
-    return {
-        "benchmark": label,
+    `p`: as in `collect_benchmarks`, and benchmark, split, questions. Questions without a gold answer aren't asked.
+    benchmark, one row: benchmark, questions (in it), unanswerable and their ids (JSON), asked, seen (how many of those
+    asked share words with a question that was left for training, by the audited rules), revision, files (JSON).
+    """
+    collected, overlaps = stage.read("01_collect", "questions"), stage.read("01_collect", "overlaps")
+    left = collected[~collected["question_id"].isin(overlaps.loc[overlaps["removed"], "question_id"])]
+    loaded = _load(p, p.benchmark, left)
+    answerable = loaded.questions[loaded.questions["answer"].notna()]
+    tests = answerable.sort_values("question_id").head(p.questions).reset_index(drop=True)
+    if tests.empty:
+        raise StudyError(f"No question of {p.benchmark} has a gold answer: fill its column answer, or name another.")
+    row = {
+        "benchmark": Path(p.benchmark).stem,
         "questions": len(loaded.questions),
         "unanswerable": len(loaded.unanswerable),
         "unanswerable_ids": json.dumps(loaded.unanswerable),
+        "asked": len(tests),
+        "seen": len(find_seen(tests, left[left["split"] == "train"])),
         "revision": loaded.receipt.get("revision", "collected"),
         "files": json.dumps(loaded.receipt.get("files", [])),
     }
+    return {"tests": tests, "benchmark": pd.DataFrame([row])}
+
+
+def find_seen(tests: pd.DataFrame, train: pd.DataFrame) -> set[str]:
+    """Ids of the tests that share words with a training question, by the audited rules of notebook 1."""
+    columns = ["question_id", "question"]
+    both = pd.concat([train[columns].assign(split="train"), tests[columns].assign(split="test")], ignore_index=True)
+    overlaps = decontaminate(both, policy=POLICIES["audited"])
+    return set(overlaps.loc[overlaps["removed"] & (overlaps["against_set"] == "test"), "against_id"])
+
+
+def _load(p: Any, name: str, collected: pd.DataFrame | None = None) -> Loaded:
+    mirror, pins = Path(p.mirror) if p.mirror else None, dict(revision.split("@", 1) for revision in p.revisions)
+    record = paths.find_runs() / p.profile / "benchmarks"  # for all runs of the profile, whatever is rebuilt
+    split = getattr(p, "split", "test")
+    return load_benchmark(
+        name, seed=p.seed, mirror=mirror, revisions=pins, collected=collected, split=split, record=record
+    )

@@ -38,6 +38,9 @@ _COUNTED = re.compile(
     rf"(?:a total of\s+|exactly\s+|only\s+|at\s+(?:least|most)\s+|approximately\s+)*({_NUMBER})\b(?!\s*[-+*/^=(])",
     re.IGNORECASE,
 )
+_BEFORE_COUNT = re.compile(
+    r"(?:for|in|on|if|given|when|with|among|using)\b[^.;]{0,400}?,\s+(?=there\s+(?:are|is)\b)", re.IGNORECASE
+)
 _VERBS = [
     re.compile(r",\s+(?:is|are|equals?)\b", re.IGNORECASE),  # after a clause: the sentence's own
     re.compile(r"\b(?:is|are|equals?|be|was|becomes?)\b", re.IGNORECASE),
@@ -147,7 +150,8 @@ def find_stated(summary: str, answer_type: str) -> str | None:
     if boxed := find_boxed(text):
         return _spell(boxed)
     text = _WRAPPERS.sub("", text)
-    if counted := _COUNTED.match(text):
+    before = _BEFORE_COUNT.match(text)
+    if counted := _COUNTED.match(text, before.end() if before else 0):
         return _write_number(counted[1])
     own, said, written = _VERBS
     head = _AFTERTHOUGHT.split(text)[0]

@@ -52,6 +52,7 @@ class _Spellings:
     shaped: re.Pattern[str]
     word: re.Pattern[str]
     decorated: re.Pattern[str]
+    joined: re.Pattern[str]
     by_case: Mapping[str, str]
 
     def name(self, match: re.Match[str]) -> str:
@@ -209,7 +210,9 @@ def _read_edges(text: str, spellings: _Spellings) -> str | None:
     end = _strip_markup(lines[-1][-LONGEST_ANSWER:])
     if _DENIED.search(end) or (shapes[-1] and is_list):
         return None
-    return _only({spellings.name(match) for match in spellings.decorated.finditer(end)})
+    named = list(spellings.decorated.finditer(end))
+    joined = [spellings.joined.match(end, match.end()) for match in named]  # "is A or B" names both
+    return _only({spellings.name(match) for match in [*named, *joined] if match})
 
 
 def _shape(line: str, spellings: _Spellings) -> tuple[str, str]:
@@ -235,7 +238,8 @@ def _spell(labels: tuple[str, ...]) -> _Spellings:
         rf"(?<!\w)({one})\s+(?i:(?:is|seems|must be|would be)\s+(?:the\s+)?(?:correct|right|best|answer|true|only))\b"
     )
     word = rf"(?<!\w)({one})(?!\w)"
-    return _Spellings(labels, re.compile(shaped), re.compile(word), re.compile(decorated), by_case)
+    joined = rf"[\s,;)\]]{{0,4}}(?i:and|or|nor|/|,)\s{{0,2}}[(\[]?({one})(?!\w)"
+    return _Spellings(labels, *(re.compile(each) for each in (shaped, word, decorated, joined)), by_case)
 
 
 def _strip_markup(text: str) -> str:

@@ -12,17 +12,22 @@ from itertools import pairwise
 
 import pandas as pd
 
-from s1_utils import paired, scaling, votes
+from s1_utils import paired, scaling
+from s1_utils.puzzles import read_options
 
 KEYS = ["model", "control", "budget", "waits"]
 ASKED = ["budget", "cut", "soft", "tokens", "tokens, cut", "rejection", "harness", "readme"]  # controls of a length
 
 
 def join_grades(generations: pd.DataFrame, grades: pd.DataFrame) -> pd.DataFrame:
-    """Generations with their grade; what has no extracted answer counts as wrong."""
+    """Generations with their grade; what has no extracted answer, or is undecided, counts as wrong.
+
+    `undecided` says which those are: rules could not compare them, a judge or a reader might (`sensitivity`).
+    """
     keys = ["model", "question_id", "sample", "setting"]
-    joined = generations.merge(grades[[*keys, "extracted", "correct"]], on=keys, validate="one_to_one")
-    return joined.assign(correct=joined["correct"].fillna(False).astype(bool))
+    joined = generations.merge(grades[[*keys, "extracted", "vote", "correct"]], on=keys, validate="one_to_one")
+    undecided = joined["correct"].isna().astype(bool)
+    return joined.assign(correct=joined["correct"].fillna(False).astype(bool), undecided=undecided)
 
 
 def summarise_settings(graded: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
@@ -76,31 +81,6 @@ def judge_difference(row: pd.Series) -> str:
         return verdict
     size = "no difference" if math.isnan(row["detectable"]) else f"{100 * row['detectable']:.0f} points"
     return f"underpowered (could detect {size})"
-
-
-def summarise_votes(
-    graded: pd.DataFrame, questions: pd.DataFrame, ks: Sequence[int], *, resamples: int, seed: int
-) -> pd.DataFrame:
-    """maj@k and pass@k over all subsets of k of the samples, against the tokens that k samples cost."""
-    gold = questions.set_index("question_id")["answer"]
-    per_question = []
-    for question_id, group in graded.groupby("question_id"):
-        found = group["extracted"].where(group["extracted"].notna(), None).value_counts(dropna=False)
-        counts = {None if pd.isna(answer) else str(answer): int(n) for answer, n in found.items()}
-        n_right = int(group["correct"].sum())
-        for k in ks:
-            majority = votes.expect_majority(counts, str(gold[question_id]), k)
-            best = votes.expect_pass(n_right, len(group), k)
-            per_question.append((question_id, k, majority, best, k * group["thinking_tokens"].mean()))
-    table = pd.DataFrame(per_question, columns=["question_id", "k", "majority", "pass", "thinking_tokens"])
-    weights = scaling.resample(table["question_id"].nunique(), resamples, seed)
-    rows = []
-    for k, group in table.groupby("k"):
-        for measure in ("majority", "pass"):
-            interval = scaling.bootstrap_mean(group[measure], weights)
-            values = [round(v, 6) for v in (interval.value, interval.low, interval.high)]
-            rows.append((measure, k, round(float(group["thinking_tokens"].mean()), 3), *values, len(group)))
-    return pd.DataFrame(rows, columns=["method", "k", "thinking_tokens", "accuracy", "low", "high", "n"])
 
 
 def measure_curve(curve: pd.DataFrame) -> dict[str, float]:
@@ -179,7 +159,5 @@ def compare_at_equal_tokens(
 
 def find_chance(questions: pd.DataFrame) -> float:
     """Mean of 1 / number of options; 0 for questions without options."""
-    from s1_utils.puzzles import read_puzzle
-
-    puzzles = [read_puzzle(metadata) for metadata in questions["metadata"]]
-    return sum(1 / len(puzzle.options) if puzzle else 0.0 for puzzle in puzzles) / len(puzzles)
+    options = [read_options(metadata) for metadata in questions["metadata"]]
+    return sum(1 / len(labels) if labels else 0.0 for labels in options) / len(options)

@@ -3,7 +3,7 @@
 Knows the columns of graded generations with their costs (`decoding_costs`); knows no engines and no plots. Sequential
 settings and votes of k samples are points: what each question is worth there, and what it costs in the mean, in
 `thinking_tokens` (of all samples), `longest_tokens` (of the longest of k samples: what can't be done side by side),
-`flops`, and `seconds` where they were measured. Costs are taken as known; only questions are resampled.
+`flops`, and `seconds` of wall time where that was measured. Costs are taken as known; only questions are resampled.
 Sources: s1 figures 4b, 6 and 7. Deviations: all subsets of k samples instead of the first; one model on both sides.
 """
 
@@ -20,6 +20,7 @@ from s1_utils import scaling, votes
 from s1_utils.errors import StudyError
 
 AXES = ("thinking_tokens", "longest_tokens", "flops", "seconds")
+COSTS = ("read_flops", "write_flops", "step_seconds", "row_seconds")  # columns of `decoding_costs.add_costs`
 KEYS = ["control", "budget", "waits"]
 NAMES = ["method", *KEYS, "k"]
 
@@ -54,7 +55,7 @@ def list_sequential(costed: pd.DataFrame, methods: Mapping[str, str]) -> Points:
     Raises StudyError unless there are any, and all settings have the same questions.
     """
     order = tuple(sorted(costed["question_id"].unique()))
-    known = [axis for axis in ("write_flops", "read_flops", "seconds") if axis in costed]
+    known = [name for name in COSTS if name in costed]
     rows, correct = [], []
     for key, group in costed[costed["control"].isin(list(methods))].groupby(KEYS, sort=False):
         means = group.groupby("question_id")[["correct", "thinking_tokens", *known]].mean().reindex(order)
@@ -65,8 +66,8 @@ def list_sequential(costed: pd.DataFrame, methods: Mapping[str, str]) -> Points:
         row |= {"thinking_tokens": tokens, "longest_tokens": tokens}
         if "read_flops" in means:
             row["flops"] = float((means["read_flops"] + means["write_flops"]).mean())
-        if "seconds" in means:
-            row["seconds"] = float(means["seconds"].mean())
+        if "step_seconds" in means:
+            row["seconds"] = float((means["step_seconds"] + means["row_seconds"]).mean())
         rows.append(row)
         correct.append(means["correct"].to_numpy(float))
     if not rows:
@@ -114,8 +115,10 @@ def _cost_samples(group: pd.DataFrame, samples: votes.Samples, n: int, shared: b
     costs = {"thinking_tokens": k * tokens.mean(), "longest_tokens": longest_QK.mean(0)}
     if "write_flops" in group:
         costs["flops"] = (1 if shared else k) * group["read_flops"].mean() + k * group["write_flops"].mean()
-    if "seconds" in group:
-        costs["seconds"] = k * group["seconds"].mean()
+    if "step_seconds" in group:  # samples side by side share each step, which lasts as long as the longest does
+        seconds_QS = group.pivot(index="question_id", columns="sample", values="step_seconds").to_numpy(float)
+        shared_QK = votes.expect_best(np.zeros_like(tokens), seconds_QS, seconds_QS)
+        costs["seconds"] = shared_QK.mean(0) + k * group["row_seconds"].mean()
     return pd.DataFrame(costs)
 
 

@@ -19,9 +19,7 @@ from s1_utils import chat, models
 from s1_utils.budget_forcing import AUTO, Ids, Markers, Point, Policy, Setting, fit_settings, force_budget
 from s1_utils.engines import Row
 from s1_utils.errors import StudyError
-from s1_utils.grading import extract_answer, grade_answer
 from s1_utils.progress import track
-from s1_utils.puzzles import read_options
 from s1_utils.sources import derive_seed
 from s1_utils.store import Journal
 
@@ -286,16 +284,3 @@ def _check_window(writer: Writer, tasks: Sequence[Task], settings: Sequence[Sett
             f"for {room} of the {thinking} thinking tokens asked for, as the model's window is {writer.window}: lower "
             "the budget or shorten the questions."
         )
-
-
-def grade_generations(generations: pd.DataFrame, questions: pd.DataFrame) -> pd.DataFrame:
-    """The `grades` table: one row a generation, by the exact grader. Generations stay as they are."""
-    keys = ["model", "question_id", "sample", "setting"]
-    gold = questions.set_index("question_id")[["answer", "answer_type", "metadata"]].rename(columns={"answer": "gold"})
-    joined = generations[[*keys, "answer"]].join(gold, on="question_id")
-    options = joined["metadata"].map(read_options)
-    texts = zip(joined["answer"].fillna(""), joined["answer_type"], options, strict=True)  # null: a refusal
-    extracted = [extract_answer(*each) for each in texts]
-    golds = zip(extracted, joined["gold"], joined["answer_type"], strict=True)
-    correct = [grade_answer(e, g, t) for e, g, t in golds]
-    return joined[keys].assign(grader="exact", extracted=extracted, correct=pd.array(correct, dtype="boolean"))

@@ -1,38 +1,34 @@
 """Deciding whether a mathematical answer equals gold, whatever a model wrote: bounded in time, memory and size.
 
 Knows how to ask math-verify safely; knows nothing about spellings (s1_utils.math_text) or where answers come from.
-What text and plain numbers decide is decided here. The rest goes to children, `python -m s1_utils.math_grader`, which
-speak JSON lines and work each pair out in a fork of its own, killed when its time is over: no pair sees another, so
-that results don't depend on order, and it works from threads and in notebooks. Only a time-out depends on the machine.
+What text and arithmetic decide is decided here. The rest goes to a child, `python -m s1_utils.math_grader`, that
+works pairs out in forks (s1_utils.math_child), killed when their time is over: no verdict depends on order or on other
+pairs, and it works from threads and in notebooks. Only a time-out depends on the machine.
 Source: s1 section 4.1 (deviation: the original shows gold to gpt-4o-mini and asks which answers are equivalent).
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
-import queue
-import select
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from s1_utils import math_text, math_value
+from s1_utils import math_child, math_compare, math_text
 from s1_utils.errors import StudyError
 from s1_utils.progress import track
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MEMORY = 2**30  # bytes of address space of a child
-STARTING = 120.0  # seconds a child may take to import, on a busy machine
+STARTING = 120.0  # seconds the child may take to import, on a busy machine
 
 Pair = tuple[str | None, str | None]
 
@@ -41,9 +37,9 @@ Pair = tuple[str | None, str | None]
 class Grade:
     """Whether an answer is right (None: can't be decided here, ask a judge) and how that was found.
 
-    `how`: same text, same number (these two also where it differs), another value, math-verify, timeout, too long, too
-    large (to be worked out in the memory allowed), unparsable (also: prose, or another unit than gold's), no gold, no
-    answer.
+    `how`: same text, same number (these two also where it differs), same value, another value, math-verify, timeout,
+    too long, too large (to be worked out in the memory allowed), unparsable (also: prose, or another unit than gold's),
+    no gold, no answer.
     """
 
     correct: bool | None
@@ -53,14 +49,14 @@ class Grade:
 def grade_expressions(pairs: Sequence[Pair], *, workers: int = 2, seconds_each: float = 3.0) -> list[Grade]:
     """The grade of each (extracted answer, gold), in order; a null is any value that is no text.
 
-    A pair that occurs twice is worked out once. `seconds_each`: wall time of what needs algebra. Nothing here raises
-    because of what is in a pair. Raises StudyError where children can't run.
+    A pair that occurs twice is worked out once. `workers`: processes for what needs algebra; `seconds_each`: its wall
+    time. Nothing here raises because of what is in a pair. Raises StudyError where children can't run.
     """
     cleaned = [tuple(side if isinstance(side, str) else None for side in pair) for pair in pairs]
     grades = {pair: decide_cheaply(*pair) for pair in dict.fromkeys(cleaned)}
     hard = [pair for pair, grade in grades.items() if grade is None]
     if hard:
-        grades |= _work_out(hard, min(workers, len(hard)), seconds_each)
+        grades |= _work_out(hard, workers, seconds_each)
     return [grades[pair] for pair in cleaned]
 
 
@@ -92,7 +88,7 @@ def grade_table(table: pd.DataFrame, *, workers: int = 2, seconds_each: float = 
 
 
 def decide_cheaply(answer: str | None, gold: str | None) -> Grade | None:
-    """The grade of what text, plain numbers and lists of them decide; None for what needs algebra."""
+    """The grade of what text, exact arithmetic, and values of letters at points decide; None for what needs algebra."""
     if gold is None or not gold.strip():
         return Grade(None, "no gold")
     if answer is None or not answer.strip():
@@ -140,157 +136,62 @@ def _refuse(said: str, right: str) -> Grade | None:
 
 
 def _compare_values(said: math_text.Answer, right: math_text.Answer) -> Grade | None:
-    """Wrong, if both are formulas with other values; a percentage may be meant in two ways."""
-    differs = "%" not in (said.unit, right.unit) and math_value.is_another_value(said.text, right.text)
-    return Grade(False, "another value") if differs else None
+    """What the formulas, or their items, say; but a percentage may be meant in two ways."""
+    same = None if "%" in (said.unit, right.unit) else math_compare.compare(said.text, right.text)
+    return None if same is None else Grade(same, "same value" if same else "another value")
 
 
-# ------------------------------------------------------------------ the parent's side
+# ------------------------------------------------------------------ with algebra
 
 
 def _work_out(pairs: Sequence[Pair], workers: int, seconds: float) -> dict[Pair, Grade]:
-    with contextlib.ExitStack() as stack:
-        idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
-        for _ in range(workers):
-            idle.put(stack.enter_context(_run_child(seconds)))
-        pool = ThreadPoolExecutor(workers)
-        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-
-        def ask(pair: Pair) -> Grade:
-            child = idle.get()
-            try:
-                return _ask_child(child, pair, seconds)
-            finally:
-                idle.put(child)
-
-        futures = [pool.submit(ask, pair) for pair in pairs]
-        return {pair: futures[i].result() for i, pair in track(list(enumerate(pairs)), "Grading mathematics")}
+    spelled = {pair: tuple(side.text for side in _spell(*pair)) for pair in pairs}
+    questions = list(dict.fromkeys(spelled.values()))
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        file.writelines(json.dumps(question) + "\n" for question in questions)
+        file.seek(0)
+        with _run_child(file, seconds, workers) as child:
+            replies = _read_replies(child.stdout.fileno(), seconds)
+            found = [next(replies) for _ in track(questions, "Grading mathematics")]
+    grades = {questions[number]: Grade(correct, how) for number, correct, how in found}
+    return {pair: grades[question] for pair, question in spelled.items()}
 
 
 @contextlib.contextmanager
-def _run_child(seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """A child that grades, with none of our secrets in its environment; killed on leaving."""
+def _run_child(pairs: IO[str], seconds: float, workers: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that grades `pairs`, with none of our secrets in its environment; killed on leaving, with its forks."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
     child = subprocess.Popen(
-        [sys.executable, "-m", "s1_utils.math_grader", str(seconds)],
-        stdin=subprocess.PIPE,
+        [sys.executable, "-m", "s1_utils.math_grader", str(seconds), str(workers)],
+        stdin=pairs,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        encoding="utf-8",
         cwd=Path(__file__).resolve().parent.parent,
         env=kept | {"PYTHONHASHSEED": "0"},
-        start_new_session=True,  # ^C is for the parent, which ends the child
+        start_new_session=True,  # ^C is for the parent, which ends the child; its forks are of the same group
     )
     try:
         yield child
     finally:
-        child.kill()
-        with contextlib.suppress(BrokenPipeError):
-            child.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
 
 
-def _ask_child(child: subprocess.Popen[str], pair: Pair, seconds: float) -> Grade:
-    """Raises StudyError when the child is gone or silent: it kills its own forks in time, that is no pair's doing."""
-    try:
-        child.stdin.write(json.dumps([side.text for side in _spell(*pair)]) + "\n")
-        child.stdin.flush()
-        correct, how = json.loads(child.stdout.readline() if _wait_for(child.stdout, STARTING + seconds) else "")
-    except (OSError, ValueError) as error:
-        raise StudyError(
-            "A child that grades mathematics died or fell silent: see that math-verify is installed and that there is "
-            "1 GiB of free memory, then run again."
-        ) from error
-    return Grade(correct, how)
+def _read_replies(descriptor: int, seconds: float) -> Iterator[list[Any]]:
+    """[number, correct, how] of each pair, in any order.
 
-
-def _wait_for(file: Any, seconds: float) -> bool:
-    """Whether `file` (or a descriptor) has something to read, or ended, within `seconds`."""
-    poll = select.poll()  # select.select fails where many files are open
-    poll.register(file, select.POLLIN)
-    return bool(poll.poll(1000 * seconds))
-
-
-# ------------------------------------------------------------------ the child's side
-
-
-def _serve(seconds: float) -> None:
-    """Answer each line of stdin, a pair, with a line [correct, how] on stdout, until stdin is closed."""
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is no reply
-    for answer, gold in _REHEARSAL:  # what is imported and cached here, forks inherit
-        _ask_math_verify(answer, gold)
-    gc.freeze()  # a collection in a fork would copy all of its memory
-    for line in sys.stdin:
-        replies.write(json.dumps(_grade_in_fork(*json.loads(line), seconds)) + "\n")
-        replies.flush()
-
-
-def _grade_in_fork(answer: str, gold: str, seconds: float) -> list[Any]:
-    """[correct, how], from a fork that is killed after `seconds`."""
-    reader, writer = os.pipe()
-    process = os.fork()
-    if process == 0:
-        try:
-            _limit(seconds)
-            os.write(writer, json.dumps(_ask_math_verify(answer, gold)).encode())
-        finally:
-            os._exit(0)  # nothing of the parent's is flushed or closed twice
-    os.close(writer)
-    try:
-        ready = _wait_for(reader, seconds)
-        reply = os.read(reader, 1000) if ready else b""
-    finally:
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
-        os.close(reader)
-    return json.loads(reply) if reply else [False, "too large" if ready else "timeout"]
-
-
-def _limit(seconds: float) -> None:
-    """Bound this process's memory, and its life should its parent be killed before it can kill it."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 60, int(seconds) + 60))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-_REHEARSAL = [  # different pairs, as equal ones are found to be equal before anything is simplified or solved
-    (r"\frac{\pi}{6}", r"\sqrt{2}"),
-    ("x^2+1", r"(x-1)(x+\sqrt{3})"),
-    (r"\cot x+\log 3", r"\frac{\sin x}{2^x}"),
-    (r"\begin{pmatrix}1/2\\x\end{pmatrix}", r"\begin{pmatrix}1/3\\\pi\end{pmatrix}"),
-    (r"\{1\pm\sqrt{2}\}", "2,3"),
-    (r"(-\infty,2)\cup[3,\infty)", r"(1,\frac{\pi}{2}]"),
-    ("y=2x+3", "3x-y=2"),
-    (r"2\le x<5", "(3,7)"),
-    ("3+4i", "2-i"),
-    ("n!", "2^{n-1}"),
-    ("0.25", r"\pi"),
-]
-
-
-def _ask_math_verify(answer: str, gold: str) -> list[Any]:
-    """[correct, how] by math-verify, without its time-outs, which need the main thread."""
-    from latex2sympy2_extended.math_normalization import NormalizationConfig
-    from math_verify import LatexExtractionConfig, parse, verify
-
-    spelling = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
-    settings = [LatexExtractionConfig(normalization_config=spelling, boxed_match_priority=-1)]
-    try:
-        right, said = (
-            parse(f"${text}$", settings, fallback_mode="no_fallback", parsing_timeout=None, raise_on_error=True)
-            for text in (gold, answer)
-        )
-        if not right or not said:
-            return [False if right else None, "unparsable"]
-        same = verify(right, said, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True)
-        return [same, "math-verify"]
-    except (MemoryError, RecursionError):
-        return [False, "too large"]
-    except Exception:
-        return [None, "unparsable"]
+    Raises StudyError when the child is gone or silent: it ends its own forks in time, that is no pair's doing.
+    """
+    unread = b""
+    while data := os.read(descriptor, 2**16) if math_child.is_readable(descriptor, STARTING + 2 * seconds) else b"":
+        *lines, unread = (unread + data).split(b"\n")
+        yield from map(json.loads, lines)
+    raise StudyError(
+        "A child that grades mathematics died or fell silent: see that math-verify is installed and that there is "
+        "1 GiB of free memory for each worker, then run again."
+    )
 
 
 if __name__ == "__main__":
-    _serve(float(sys.argv[1]))
+    math_child.serve(float(sys.argv[1]), int(sys.argv[2]))

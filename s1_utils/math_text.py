@@ -179,7 +179,7 @@ def compare_lists(one: str, other: str) -> bool | None:
     Round and square brackets keep their order and their kind; a set has none; a bare list is in any order beside
     another or a set, and in order beside a tuple.
     """
-    a, b = _split_list(one), _split_list(other)
+    a, b = split_list(one), split_list(other)
     if a is None or b is None:
         return None
     kinds = {a[0], b[0]}
@@ -198,7 +198,7 @@ def compare_lists(one: str, other: str) -> bool | None:
     return False if certain else None
 
 
-def _split_list(text: str) -> tuple[str, list[str]] | None:
+def split_list(text: str) -> tuple[str, list[str]] | None:
     """(its brackets, items) of a list of two or more; "" for the brackets of a bare one."""
     if items := _split_at_commas(text):
         return "", items

@@ -1,7 +1,7 @@
-"""Figures of parallel scaling: the frontier at equal compute, and samples times budget as a heat map.
+"""Figures of parallel scaling: the frontier at equal compute, rejection sampling, samples times budget as a heat map.
 
 Knows columns and axes; knows nothing about where the tables come from. `plots` keeps the list of figures.
-Sources of the forms: s1 figures 4b and 7, on one axis. Tests: tests/test_plots.py.
+Sources of the forms: s1 figures 4b and 7, on one axis, and 6. Tests: tests/test_plots.py.
 """
 
 from __future__ import annotations
@@ -80,6 +80,30 @@ def _label_ends(ax: Any, ends: list[tuple[float, str, str]]) -> None:
         at = max(value, at + gap)
         ax.annotate(label, (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, color=colour,
                     annotation_clip=False)  # fmt: skip
+
+
+def draw_rejection(ax: Any, table: pd.DataFrame) -> None:
+    """Accuracy of samples kept for being short enough, against their length: all questions, and the same ones.
+
+    Columns of `frontier.summarise_rejection`.
+    """
+    looks = {
+        ("accuracy", "low", "high"): (BLUE, "o", "all questions; none that fits is wrong"),
+        ("same", "same_low", "same_high"): (ORANGE, "D", "the same questions throughout"),
+    }
+    rows = table[table["reached"] > 0]
+    for columns, (colour, marker, label) in looks.items():
+        value, low, high = (100 * rows[column] for column in columns)
+        ax.fill_between(rows["thinking_tokens"], low, high, color=colour, alpha=0.13, linewidth=0)
+        ax.plot(rows["thinking_tokens"], value, color=colour, marker=marker, markersize=4.5, label=label)
+    for row in rows.itertuples():
+        ax.annotate(f"≤ {row.limit}", (row.thinking_tokens, 100 * row.accuracy), (0, -12), ha="center", fontsize=7.5,
+                    textcoords="offset points")  # fmt: skip
+    ax.set_ylim(0, 100)
+    ax.set_xlabel("thinking tokens of what is kept (mean)")
+    ax.set_ylabel("accuracy (%)")
+    ax.legend(loc="lower right", fontsize=7.5)
+    ax.set_title("Rejection sampling: keep what is short enough", loc="left", fontsize=10)
 
 
 def draw_combination(ax: Any, table: pd.DataFrame) -> None:

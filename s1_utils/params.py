@@ -23,6 +23,7 @@ Engine = Annotated[str, Field(pattern=r"^(transformers|vllm|https?://\S+)$")]  #
 Prices = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2, max_length=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?$")]
+Revision = Annotated[str, Field(pattern=r"^[^@\s]+@\S+$")]
 
 UNKEYED = {"profile", "run_name", "force"}
 SPREAD = {"processes", "device_batch", "pack", "shard", "offload", "recompute", "report_to"}  # the last digits only
@@ -60,8 +61,9 @@ class CollectParams(StageParams):
     system_prompt: str = "Think, then answer."
     instruction: str = " Answer with the name only."
     sources: list[str] = ["puzzles", "champ"]
+    benchmarks: list[str] = []
     mirror: str = ""
-    revisions: list[Annotated[str, Field(pattern=r"^[^@\s]+@\S+$")]] = []
+    revisions: list[Revision] = []
     aime_until: Count = 2021
     questions_per_family: Positive = 1600
     dev_questions: Positive = 100
@@ -149,6 +151,9 @@ class SftParams(TrainingParams):
 class SequentialParams(StageParams):
     notebook: str = Field(default="04_sequential_scaling", exclude=True)
     engine: Engine = "transformers"
+    benchmark: str = "held-out"
+    mirror: str = ""
+    revisions: list[Revision] = []
     split: str = "test"
     questions: Positive = 320
     budgets: list[Count] = [0, 8, 16, 32, 64, 96]
@@ -178,15 +183,31 @@ class SequentialParams(StageParams):
 class ParallelParams(StageParams):
     notebook: str = Field(default="05_parallel_scaling", exclude=True)
     engine: Engine = "transformers"
-    split: str = "test"
     questions: Positive = 100
     samples: Positive = 8
+    budgets: list[Positive] = [16, 32, 64]
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    reward_model: str = ""
+    reward_step_end: str = "\n\n"
+    reward_words: list[str] = []
+    verifier_questions: Positive = 300
+    step_delimiter: Annotated[str, Field(min_length=1)] = "."
+    search_width: Count = 0
+    search_temperature: Annotated[float, Field(gt=0)] = 0.2
+    search_questions: Positive = 40
     wait_text: str = " Wait,"
     max_thinking: Positive = 144
     max_answer_tokens: Positive = 8
     group_size: Positive = 96
     resamples: Positive = 10000
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(budget > self.max_thinking for budget in self.budgets):
+            raise ValueError("budgets must lie within max_thinking: the samples are cut or forced to them in one pass")
+        if self.search_width and not self.reward_model:
+            raise ValueError("search_width needs a reward_model, such as verifier, to steer the search")
+        return self
 
 
 class AblationParams(TrainingParams):
@@ -203,6 +224,9 @@ class AblationParams(TrainingParams):
     kinds: list[Literal["tokens", "steps"]] = []
     ask_tokens: list[Positive] = [16, 32, 64, 128]
     ask_steps: list[Positive] = [1, 2, 4, 8]
+    benchmark: str = "held-out"
+    mirror: str = ""
+    revisions: list[Revision] = []
     split: str = "test"
     questions: Positive = 128
     budget: Positive = 64

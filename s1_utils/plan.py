@@ -181,7 +181,7 @@ def plan_sequential(stated: PlanParams, chosen: params.SequentialParams) -> Line
 
 def plan_parallel(stated: PlanParams, chosen: params.ParallelParams) -> Line:
     samples = chosen.questions * chosen.samples
-    tokens = samples * (chosen.max_thinking + chosen.max_answer_tokens)
+    tokens = samples * (chosen.max_thinking + (1 + len(chosen.budgets)) * chosen.max_answer_tokens)
     return _decode(stated, "05_parallel_scaling", "samples, at most", samples, tokens)
 
 

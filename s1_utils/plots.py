@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from s1_utils import parallel_plots, selection_plots
+from s1_utils import parallel_plots, selection_plots, vote_plots
 from s1_utils.plot_style import BLUE, COLOURS, GREEN, GREY, METADATA, ORANGE, STYLE
 from s1_utils.store import write_atomically
 
@@ -254,6 +254,7 @@ FIGURES: dict[str, tuple[Callable[[Any, pd.DataFrame], None], tuple[float, float
     "conditional": (draw_conditional, (5.0, 3.9)),
     "ablations_large": (draw_subset_differences, (6.4, 2.8)),
     "frontier": (parallel_plots.draw_frontier, (5.4, 3.9)),
+    "rejection": (parallel_plots.draw_rejection, (5.4, 3.6)),
     "combination": (parallel_plots.draw_combination, (5.6, 3.6)),
 }
 
@@ -263,12 +264,12 @@ def draw(name: str, table: pd.DataFrame, stamp: str = "") -> Any:
     import matplotlib
     from matplotlib.figure import Figure
 
-    function, size = FIGURES[name]
+    function, size = {**FIGURES, **vote_plots.FIGURES}[name]
     with matplotlib.rc_context(STYLE):
-        by = next((column for column in ("benchmark", "measure") if column in table), None)
+        by = next((column for column in ("benchmark", "measure", "panel") if column in table), None)
         panels = [rows for _, rows in table.groupby(by, sort=False)] if by else [table]
-        columns = min(len(panels), PANELS)
-        rows = -(-len(panels) // columns)
+        rows = -(-len(panels) // PANELS)
+        columns = -(-len(panels) // rows)
         figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).flat
         for ax, panel in zip(axes, panels, strict=False):
@@ -303,7 +304,7 @@ def save(figure: Any, folder: Path, name: str) -> None:
 
 def draw_all(data: Path, folder: Path, stamp: str = "") -> list[str]:
     """Draw every figure whose table is in `data`; the names drawn."""
-    names = [name for name in FIGURES if (data / f"{name}.csv").exists()]
+    names = [name for name in (*FIGURES, *vote_plots.FIGURES) if (data / f"{name}.csv").exists()]
     for name in names:
         save(draw(name, pd.read_csv(data / f"{name}.csv"), stamp), folder, name)
     return names

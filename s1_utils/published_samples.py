@@ -21,15 +21,16 @@ from typing import Any
 
 import pandas as pd
 
-from s1_utils import champ_replies, graders, math_text, scaling, votes
+from s1_utils import champ_replies, graders, math_text, plots, scaling, vote_plots, votes
+from s1_utils.api_teachers.replies import mend_text
 from s1_utils.errors import StudyError
 from s1_utils.paper.answers import LETTERS, name_gold
 from s1_utils.sources import hash_question
 from s1_utils.store import require_columns, write_table
 
 LONGEST_LINE = 2**28  # bytes; 64 samples of 32,768 tokens are about 20 MiB, twice
-MOST_TEXTS = 4096  # samples of a question
-LARGEST_FILE = 2**34
+MOST_TEXTS = votes.MOST_SAMPLES  # of a question
+LARGEST_FILES = 2**32  # bytes, together: all of them are held
 COLUMNS = {
     "model": "str", "setting": "str", "task": "str", "question_id": "str", "sample": "int64", "question": "str",
     "gold": "string", "answer_type": "str", "options": "object", "response": "string", "published": "boolean",
@@ -45,19 +46,19 @@ def read_sample_files(path: Path) -> pd.DataFrame:
     """One row a sample, columns `COLUMNS`, of a samples_*.jsonl of lm-eval, or of all of them below a folder.
 
     The model is the file's folder, the setting the folder above it, as the authors laid them out. `published`: the
-    verdict that came with the sample, null where a file has only the first one's. Raises StudyError for none, a file
-    that is too large, and a line that isn't such a sample, with its number.
+    verdict that came with the sample, null where a file has only the first one's. Raises StudyError for none, more
+    than fit, and a line that isn't such a sample, with its number.
     """
     paths = sorted(path.rglob("samples_*.jsonl")) if path.is_dir() else [path]
     if not paths or not all(each.is_file() for each in paths):
         raise StudyError(f"{path} has no samples_*.jsonl: give such a file of lm-eval, or a folder with some.")
+    if sum(each.stat().st_size for each in paths) > LARGEST_FILES:
+        raise StudyError(f"{path} holds more than 4 GiB of samples: grade its folders or files one by one.")
     rows = [row for each in paths for row in _read_file(each)]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def _read_file(path: Path) -> Iterator[dict[str, Any]]:
-    if path.stat().st_size > LARGEST_FILE:
-        raise StudyError(f"{path} is larger than 16 GiB: split it.")
     named = re.fullmatch(r"samples_(.+?)(?:_\d{4}-\d\d-\d\dT[\d.:-]+)?", path.stem)
     same = {"model": path.parent.name, "setting": path.parent.parent.name, "task": named[1] if named else path.stem}
     seen: Counter[str] = Counter()
@@ -85,6 +86,7 @@ def _read_line(line: bytes, task: str) -> Iterator[dict[str, Any]]:
     texts = list(_flatten(fields["resps"])) or list(_flatten(fields["filtered_resps"]))
     if question is None or not 0 < len(texts) <= MOST_TEXTS:
         raise ValueError("no question" if question is None else f"{len(texts)} texts")
+    question, texts = mend_text(question), [mend_text(text) for text in texts]  # lone surrogates can't be written
     is_choice = "gpqa" in task or "choices" in doc or "Correct Answer" in doc
     gold, answer_type, options = _read_gold(fields.get("target", doc.get("answer")), is_choice)
     same = {"question_id": hash_question(question), "question": question, "gold": gold, "answer_type": answer_type}
@@ -95,7 +97,7 @@ def _read_line(line: bytes, task: str) -> Iterator[dict[str, Any]]:
 
 def _read_gold(target: Any, is_choice: bool) -> tuple[str | None, str, tuple[str, ...]]:
     """(gold, its type, the labels of a choice)."""
-    gold = None if target is None else str(target)
+    gold = None if target is None else mend_text(str(target))
     label = (gold or "").strip(" ()")
     if is_choice and label in LETTERS:
         return label, "choice", LETTERS
@@ -117,8 +119,8 @@ def _read_verdicts(fields: Mapping[str, Any], n: int) -> tuple[list[bool | None]
     """(verdict, extracted answer) of each of n samples, as far as they were published."""
     verdicts = fields.get("exact_matches") or [fields.get("exact_match")]
     answers = fields.get("extracted_answers") or []
-    known = [None if verdict is None else bool(verdict) for verdict in verdicts][:n]
-    said = [None if answer is None else str(answer) for answer in answers][:n]
+    known = [verdict > 0 if isinstance(verdict, int | float) else None for verdict in verdicts][:n]
+    said = [None if answer is None else mend_text(str(answer)) for answer in answers][:n]
     return known + [None] * (n - len(known)), said + [None] * (n - len(said))
 
 
@@ -148,17 +150,20 @@ def grade_samples(rows: pd.DataFrame, **limits: Any) -> pd.DataFrame:
     graded["correct"] = pd.array([grade.correct for grade in found], dtype="boolean")
     graded["how"] = pd.array([grade.how for grade in found], dtype="string")
     if is_stated:
-        is_open = graded["extracted"].isna()
-        graded["correct"] = graded["correct"].mask(is_open, pd.NA).mask(graded["finish"] == "length", False)
-    spelled = {text: math_text.read_answer(text).text or text for text in graded["extracted"].dropna().unique()}
+        known = graded["correct"].mask(graded["extracted"].isna(), pd.NA)
+        graded["correct"] = known.mask(graded["finish"] == "length", False)
+    spelled = {text: _spell(text) for text in graded["extracted"].dropna().unique()}
     return graded.assign(vote=graded["extracted"].map(spelled).astype("string"))
 
 
-def price_grading(rows: pd.DataFrame, **limits: Any) -> pd.DataFrame:
-    """What the exact grader and the original's make of the same replies, by model, setting and task.
+def _spell(said: str) -> str:
+    text = math_text.read_answer(said).text if len(said) <= math_text.LONGEST else ""
+    number = math_text.read_number(text)  # numbers vote by value, expressions in one spelling
+    return text or said if number is None else str(number)
 
-    As `graders.price_graders`; a stand-in answers for gpt-4o-mini.
-    """
+
+def price_grading(rows: pd.DataFrame, **limits: Any) -> pd.DataFrame:
+    """`graders.price_graders`, exact and original, by model, setting and task; a stand-in answers for gpt-4o-mini."""
     replies = rows.reset_index(drop=True)
     grades = graders.grade_replies(replies, **limits)
     return graders.price_graders(grades.join(replies[KEYS], on="row"), by=KEYS)
@@ -177,13 +182,10 @@ def compare_verdicts(graded: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, own in both.groupby(KEYS, sort=False):
         theirs, ours = own["published"].to_numpy(bool), own["correct"].to_numpy(bool)
-        same = scaling.bound_share(int((theirs == ours).sum()), len(own))
-        counts = {"lost": int((theirs & ~ours).sum()), "found": int((ours & ~theirs).sum())}
-        shares = {"published": theirs.mean(), "ours": ours.mean(), "agree": float(same.value)}
-        ends = {"low": float(same.low), "high": float(same.high)}
-        rows.append({**dict(zip(KEYS, key, strict=True)), "samples": len(own), **shares, **ends, **counts})
-    names = [*KEYS, "samples", "published", "ours", "agree", "low", "high", "lost", "found"]
-    return pd.DataFrame(rows, columns=names)
+        agree = _bound_decided(pd.Series(theirs == ours))
+        lost, found = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
+        rows.append((*key, len(own), theirs.mean(), ours.mean(), *agree, lost, found))
+    return pd.DataFrame(rows, columns=[*KEYS, *"samples published ours agree low high lost found".split()])
 
 
 def compare_steps(graded: pd.DataFrame) -> pd.DataFrame:
@@ -194,10 +196,8 @@ def compare_steps(graded: pd.DataFrame) -> pd.DataFrame:
     known = graded[graded["steps_right"].notna()]
     rows = []
     for key, own in known.groupby(["model", "steps_right"], sort=False):
-        decided = own["correct"].dropna()
-        share = scaling.bound_share(int(decided.sum()), max(1, len(decided)))
-        ends = [float(x) for x in (share.value, share.low, share.high)]
-        rows.append((*key, len(own), len(own) - len(decided), *ends))
+        undecided = int(own["correct"].isna().sum())
+        rows.append((*key, len(own), undecided, *_bound_decided(own["correct"])))
     return pd.DataFrame(rows, columns=["model", "steps_right", "read", "undecided", "right", "low", "high"])
 
 
@@ -209,12 +209,17 @@ def measure_accuracy(graded: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for key, own in graded.groupby(KEYS, sort=False):
-        decided = own["correct"].dropna().to_numpy(bool)
-        right = scaling.bound_share(int(decided.sum()), len(decided)) if len(decided) else None
-        accuracy = [float(x) for x in (right.value, right.low, right.high)] if right else [float("nan")] * 3
-        share = 1 - len(decided) / len(own)
-        rows.append((*key, len(own), share, *accuracy))
+        rows.append((*key, len(own), own["correct"].isna().mean(), *_bound_decided(own["correct"])))
     return pd.DataFrame(rows, columns=[*KEYS, "samples", "undecided", "accuracy", "low", "high"])
+
+
+def _bound_decided(correct: pd.Series) -> tuple[float, float, float]:
+    """(share, low, high) of what is decided; no numbers if nothing is."""
+    decided = correct.dropna().to_numpy(bool)
+    if not len(decided):
+        return (float("nan"),) * 3
+    right = scaling.bound_share(int(decided.sum()), len(decided))
+    return float(right.value), float(right.low), float(right.high)
 
 
 def measure_votes(
@@ -224,21 +229,23 @@ def measure_votes(
 
     Columns: questions, k, undecided (share of samples, counted as wrong), then pass_k and maj_k, each with _low and
     _high: 95 %, questions resampled. `ks`: all powers of two and the number of samples if empty. Raises StudyError
-    where questions of a group differ in their number of samples.
+    where questions of a group differ in their number of samples, or have more than 1,000.
     """
     rows = []
     for key, own in graded.groupby(KEYS, sort=False):
-        table = own.assign(extracted=own["vote"], correct=own["correct"].fillna(False).astype(bool), thinking_tokens=0)
-        samples = votes.stack_samples(table)
+        is_right = own["correct"].fillna(False).astype(bool)
+        samples = votes.stack_samples(own.assign(correct=is_right, thinking_tokens=0))
         n = samples.correct_QS.shape[1]
+        if n > votes.MOST_SAMPLES:
+            raise StudyError(f"{', '.join(key)} has {n} samples a question: keep {votes.MOST_SAMPLES} of them.")
         weights = scaling.resample(len(samples.question_ids), resamples, seed)
         curves = {
             "pass_k": votes.expect_passes(samples.correct_QS),
             "maj_k": votes.expect_majorities(samples.answer_QS, samples.correct_QS),
         }
-        for k in [k for k in ks or _choose_ks(n) if k <= n]:
-            row = {**dict(zip(KEYS, key, strict=True)), "questions": len(samples.question_ids), "k": k}
-            row["undecided"] = own["correct"].isna().mean()
+        for k in [k for k in ks or votes.choose_ks(n) if k <= n]:
+            counts = {"questions": len(samples.question_ids), "k": k, "undecided": own["correct"].isna().mean()}
+            row = {**dict(zip(KEYS, key, strict=True)), **counts}
             for name, values_QK in curves.items():
                 found = scaling.bootstrap_mean(values_QK[:, k - 1], weights)
                 row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
@@ -246,8 +253,26 @@ def measure_votes(
     return pd.DataFrame(rows)
 
 
-def _choose_ks(n: int) -> list[int]:
-    return sorted({*(2**i for i in range(n.bit_length()) if 2**i <= n), n})
+# ------------------------------------------------------------------ the shell
+
+
+def write_report(folder: Path, graded: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write samples.parquet, accuracy.csv and all `tables` as .csv; print the tables."""
+    write_table(folder / "samples.parquet", graded)
+    for name, table in {"accuracy": measure_accuracy(graded), **tables}.items():
+        _show(folder / f"{name}.csv", table)
+
+
+def write_votes(folder: Path, measured: pd.DataFrame) -> None:
+    """Write and print votes.csv, and draw votes.svg and .png where a model has several samples a question."""
+    _show(folder / "votes.csv", measured)
+    if len(curves := vote_plots.name_panels(measured)):
+        plots.save(plots.draw("votes", curves), folder, "votes")
+
+
+def _show(path: Path, table: pd.DataFrame) -> None:
+    table.to_csv(path, index=False)
+    print(f"{path.stem}\n{table.to_string(index=False, float_format=lambda x: f'{x:.3f}')}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -256,19 +281,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for samples.parquet and the tables (.csv)")
     chosen = parser.parse_args(arguments)
     try:
-        is_champ = chosen.path == "champ"
-        graded = grade_samples(read_champ() if is_champ else read_sample_files(Path(chosen.path)))
-        tables = {"accuracy": measure_accuracy(graded)}
-        if is_champ:
-            read = graded[graded["answer_type"] != "text"]
-            tables |= {"steps": compare_steps(graded), "votes": measure_votes(champ_replies.pool_prompts(read))}
+        if chosen.path == "champ":
+            graded = grade_samples(read_champ())
+            pooled = champ_replies.pool_prompts(graded[graded["answer_type"] != "text"])
+            tables = {"steps": compare_steps(graded)}
         else:
-            tables |= {"agreement": compare_verdicts(graded), "graders": price_grading(graded)}
-            tables |= {"votes": measure_votes(graded)}
-        write_table(chosen.out / "samples.parquet", graded)
-        for name, table in tables.items():
-            table.to_csv(chosen.out / f"{name}.csv", index=False)
-            print(f"{name}\n{table.to_string(index=False, float_format=lambda x: f'{x:.3f}')}\n")
+            pooled = graded = grade_samples(read_sample_files(Path(chosen.path)))
+            tables = {"agreement": compare_verdicts(graded), "graders": price_grading(graded)}
+        write_report(chosen.out, graded, tables)  # before votes are counted, which may be refused
+        write_votes(chosen.out, measure_votes(pooled))
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -18,7 +18,8 @@ from s1_utils.store import Stage, write_atomically
 FLOW = {  # notebook: (reads, writes)
     "01_collect": (
         "nothing",
-        "`questions`, `sources`, `overlaps`, `planted`, `flaws`, `traces`, `teachers`, `trace_grades`, `model.json`",
+        "`questions`, `sources`, `benchmarks`, `overlaps`, `planted`, `flaws`, `traces`, `teachers`, `trace_grades`, "
+        "`model.json`",
     ),
     "02_filter": (
         "01",
@@ -27,9 +28,13 @@ FLOW = {  # notebook: (reads, writes)
     "03_sft": ("01, 02", "`training`, `label_mask`, `model/`"),
     "04_sequential_scaling": (
         "01, 03",
-        "`generations_*`, `grades*`, `curve`, `waits`, `measures`, `methods`, `verdicts`",
+        "`tests`, `generations_*`, `grades*`, `graders`, `curve`, `waits`, `measures`, `methods`, `verdicts`",
     ),
-    "05_parallel_scaling": ("01, 03, 04", "`generations`, `grades`, `votes`, `curve`"),
+    "05_parallel_scaling": (
+        "01, 03, 04",
+        "`generations`, `grades`, `steps`, `votes`, `curve`, `frontier`, `differences`, `rejection`, `combination`, "
+        "`judged`",
+    ),
     "06_ablations": (
         "01, 02",
         "`subsets`, `generations`, `grades`, `curve`, `differences`, `lengths`, `conditional`, `obedience`",
@@ -64,7 +69,15 @@ def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
         "quirks": stage.read("04_sequential_scaling", "quirks").round(6),
         "soft": stage.read("04_sequential_scaling", "soft").round(6),
         "changes": stage.read("04_sequential_scaling", "changes"),
-        "parallel": stage.read("05_parallel_scaling", "curve").assign(chance=chance),
+        "graders": stage.read("04_sequential_scaling", "graders").round(6),
+        "parallel": _write_flops(stage.read("05_parallel_scaling", "curve")).assign(chance=chance),
+        "frontier": _write_flops(stage.read("05_parallel_scaling", "frontier")),
+        "parallel_differences": _write_flops(stage.read("05_parallel_scaling", "differences")),
+        "parallel_turns": _write_flops(stage.read("05_parallel_scaling", "turns")),
+        "parallel_noise": stage.read("05_parallel_scaling", "noise").round(6),
+        "decoding_steps": stage.read("05_parallel_scaling", "steps").round(5),
+        "rejection": stage.read("05_parallel_scaling", "rejection").round(6),
+        "combination": _write_flops(stage.read("05_parallel_scaling", "combination")),
         "ablations": forced.assign(chance=chance),
         "subset_differences": recipes.add_paper(differences, "budget").round(6),
         "train_length": stage.read("06_ablations", "lengths").round(6),
@@ -106,6 +119,12 @@ def _describe_asks(asks: pd.DataFrame, slopes: pd.DataFrame) -> dict[str, pd.Dat
     if asks.empty:
         return {}
     return {"conditional": obedience.list_points(asks), "conditional_asks": asks, "conditional_slopes": slopes}
+
+
+def _write_flops(table: pd.DataFrame) -> pd.DataFrame:
+    """Six significant digits: shares and FLOPs stand in one table."""
+    numbers = table.select_dtypes("float").columns
+    return table.assign(**{name: [float(f"{value:.6g}") for value in table[name]] for name in numbers})
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:

@@ -58,10 +58,10 @@ class ServerReward:
         backoff: float = 1.0,
         timeout: float = 300.0,
     ) -> None:
+        if route not in ("classify", "pooling"):
+            raise StudyError(f"{route!r} is no route of a reward model: end the address in /classify or /pooling.")
         if not url.startswith(("http://", "https://")):
             raise StudyError(f"{url!r} is no address of a server: give one like http://localhost:8000.")
-        if route not in ("classify", "pooling"):
-            raise StudyError(f"There is no route {route!r}: choose classify or pooling.")
         self.url = f"{url.rstrip('/').removesuffix('/v1')}/{route}"
         self.model = model
         self.route = route
@@ -140,7 +140,7 @@ class ServerReward:
                         found += part
                         if len(found) > most:
                             break
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise _Broken(type(error).__name__) from error
         if reply.status_code != 200:
             self._refuse(reply, found, candidate)
@@ -177,7 +177,7 @@ def read_reward(reply: bytes, route: str) -> float:
         found = data["probs" if route == "classify" else "data"]
         is_rows = isinstance(found[0], list)
         last = [float("nan") if number is None else float(number) for number in (found[-1] if is_rows else found)]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise _Broken("a reply that holds no reward") from error
     if len(last) not in ((1, 2) if is_rows and route == "pooling" else (1,)):
         raise StudyError(f"The server returns {len(last)} numbers where a reward was asked for ({route}): {ACCEPTED}.")

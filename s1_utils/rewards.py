@@ -13,6 +13,7 @@ Source: s1 section 4.2 and Wu et al. 2024 (arXiv 2408.00724): a response's rewar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,6 @@ from s1_utils.errors import StudyError
 from s1_utils.generation import run_groups
 from s1_utils.progress import quiet_libraries
 from s1_utils.store import Journal
-from s1_utils.training_text import split_steps
 
 HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForCausalLM")
 ACCEPTED = (
@@ -76,16 +76,17 @@ def score_generations(
     *,
     label: str,
     group_size: int,
+    delimiter: str = "\n\n",
 ) -> pd.DataFrame:
     """question_id, sample, setting, reward of every generation: its thinking step by step, then its answer.
 
-    `generations`: question_id, sample, setting, thinking, answer; `questions`: question_id, question. Groups found in
-    `journal` are not scored again.
+    `generations`: question_id, sample, setting, thinking, answer; `questions`: question_id, question. A step ends
+    after `delimiter`, as in a search. Groups found in `journal` are not scored again.
     """
     keys = ["question_id", "sample", "setting"]
     texts = questions.set_index("question_id")["question"]
     candidates = [
-        Candidate(row.question_id, f"{row.sample} of {row.setting}", texts[row.question_id], list_steps(row))
+        Candidate(row.question_id, f"{row.sample} of {row.setting}", texts[row.question_id], list_steps(row, delimiter))
         for row in generations.itertuples()
     ]
 
@@ -97,17 +98,25 @@ def score_generations(
     return generations[keys].reset_index(drop=True).assign(reward=rewards)
 
 
-def list_steps(row: Any) -> tuple[str, ...]:
-    """The steps of a generation's thinking, and its answer."""
-    thinking = split_steps(row.thinking) if row.thinking.strip() else ()
-    return (*thinking, row.answer)
+def list_steps(row: Any, delimiter: str) -> tuple[str, ...]:
+    """The steps of a generation's thinking, and its answer; a text that is missing is empty."""
+    thinking, answer = ("" if pd.isna(text) else text for text in (row.thinking, row.answer))
+    return (*cut_steps(thinking, delimiter), answer)
+
+
+def cut_steps(thinking: str, delimiter: str) -> tuple[str, ...]:
+    """The steps of a thinking, joined they are the thinking: cut after every run of `delimiter`.
+
+    Blank ends are dropped.
+    """
+    return tuple(re.findall(rf".*?(?:{re.escape(delimiter)})+|.+", thinking.strip(), re.DOTALL))
 
 
 def load_reward(name: str, *, step_end: str = "\n\n", words: Sequence[str] = ()) -> RewardModel:
     """The reward model of a parameter: MODEL (a folder or hub id, through transformers), or MODEL@URL of a server.
 
     URL ends in the route: http://localhost:8000/pooling. `words`: good and bad, for a causal head. Raises StudyError
-    for a model that can't be found or has the wrong head.
+    for a model that can't be found or has the wrong head, and an address that can't be one.
     """
     if len(words) not in (0, 2):
         raise StudyError(f"A causal reward model has two words, good and bad, not {list(words)}: name both, or none.")

@@ -41,6 +41,7 @@ from s1_utils.sources import derive_seed
 from s1_utils.store import Journal
 
 Path = tuple[int, ...]  # which child at every depth
+COUNTED = ["group_forwarded_tokens", "group_reward_tokens"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class _Tree:
     leaves: list[_Node] = field(default_factory=list)
     nodes: int = 0
     depth: int = 0
+    thought: int = 0
     sampled: int = 0
     forced: int = 0
 
@@ -85,7 +87,7 @@ class _Tree:
         widths = share_width([node.rewards[-1] for node in live], left, how.softmax_temperature)
         self.live = [(node, n) for node, n in zip(live, widths, strict=True) if n]
 
-    def describe(self, forwarded: int | None) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         ordered = sorted(self.leaves, key=lambda leaf: leaf.path)
         leaves = [
             {
@@ -103,9 +105,9 @@ class _Tree:
             "nodes": self.nodes,
             "depth": self.depth,
             "prompt_tokens": len(self.task.prompt_ids),
+            "thinking_tokens": self.thought,
             "generated_tokens": self.sampled,
             "forced_tokens": self.forced,
-            "group_forwarded_tokens": forwarded,
         }
 
 
@@ -120,15 +122,23 @@ class _Searcher:
     def run_group(self, tasks: Sequence[Task]) -> list[dict[str, Any]]:
         """The trees of some questions, grown together: a step of all their live nodes is one run of the engine."""
         engine = self.writer.engine
-        before = getattr(engine, "forward_tokens", None)
+        before = self._count_forwarded()
         trees = [self._plant(task) for task in tasks]
         with getattr(engine, "keep_prefixes", nullcontext)():
             for step in range(self.how.max_steps):
                 growing = [tree for tree in trees if tree.live]
                 if growing:
                     self._grow(growing, is_last=step + 1 == self.how.max_steps)
-        forwarded = None if before is None else engine.forward_tokens - before
-        return [tree.describe(forwarded) for tree in trees]
+        spent = {
+            f"group_{name}_tokens": None if count is None else count - before[name]
+            for name, count in self._count_forwarded().items()
+        }
+        return [tree.describe() | spent for tree in trees]
+
+    def _count_forwarded(self) -> dict[str, int | None]:
+        """What the model and its reward model were run on so far, None for one that doesn't count."""
+        counters = {"forwarded": self.writer.engine, "reward": self.reward}
+        return {name: getattr(counter, "forward_tokens", None) for name, counter in counters.items()}
 
     def _plant(self, task: Task) -> _Tree:
         room = min(self.how.max_thinking, find_room(self.writer, task, self.how.max_answer_tokens))
@@ -159,6 +169,7 @@ class _Searcher:
         return Row(tree.task.prompt_ids + node.thinking, policy, seed, self.how.temperature)
 
     def _make_child(self, tree: _Tree, node: _Node, path: Path, step: Step) -> _Node:
+        tree.thought += len(step.ids)
         tree.sampled += step.sampled
         tree.forced += step.forced
         thinking = node.thinking + step.ids
@@ -189,10 +200,11 @@ def search(
     """(leaves, trees) of REBASE on `questions` (question_id, question). Groups found in `journal` are not run again.
 
     leaves: the `generations` table, `width` rows a question, with path, reward (of all of it) and step_rewards.
-    trees: one row a question: nodes, depth, and its tokens: prompt_tokens (read once), generated_tokens (of all
-    branches, pruned ones, answers and end markers included), forced_tokens (between thinking and answer), and
-    group_forwarded_tokens, what the engine ran its model on for a whole group of questions (null if it doesn't count);
-    group numbers them. Raises StudyError for a delimiter that hides an end.
+    trees: one row a question: nodes, depth, and its tokens: prompt_tokens (read once), thinking_tokens (of all
+    branches, pruned ones included, what they share once), generated_tokens (those, answers and end markers),
+    forced_tokens (between thinking and answer). For a whole group of questions, which `group` numbers:
+    group_forwarded_tokens, what the engine ran its model on, and group_reward_tokens, what the reward model was run on
+    (null where one doesn't count). Raises StudyError for a delimiter that hides an end.
     """
     delimiters = encode_delimiter(writer.tokenizer, how.delimiter)
     check_delimiters(writer.markers, delimiters)
@@ -203,13 +215,13 @@ def search(
     leaves = pd.DataFrame([leaf for tree in found for leaf in tree["leaves"]]).assign(model=label, wait_text="")
     trees = pd.DataFrame([{name: value for name, value in tree.items() if name != "leaves"} for tree in found])
     trees = trees.assign(model=label, group=[i // group_size for i in range(len(trees))])
-    return leaves, trees.astype({"group_forwarded_tokens": "Int64"} if len(trees) else {})
+    return leaves, trees.astype(dict.fromkeys(trees.columns.intersection(COUNTED), "Int64"))
 
 
 def merge_leaves(graded: pd.DataFrame) -> pd.DataFrame:
     """question_id, majority, weighted, best: how right each tree's answer is, merged in the three ways of `votes`.
 
-    `graded`: the leaves of one search with extracted and correct. Only whole trees count, as their leaves aren't
+    `graded`: the leaves of one search with vote and correct. Only whole trees count, as their leaves aren't
     independent samples: no k but all of them. Ties are split fairly. Raises StudyError as `votes.stack_samples` does.
     """
     stacked = votes.stack_samples(graded, reward="reward")

@@ -3,6 +3,7 @@
 Knows the order of the notebooks and the shell lines; knows nothing of what happens inside a stage.
 
   python -m s1_utils.study run laptop [--only 04_sequential_scaling] [--from 03_sft] [--force]
+  python -m s1_utils.study run s1-32b --benchmark aime24   notebooks 4 and 5 on other questions, in s1-32b-aime24
   python -m s1_utils.study lines laptop      the papermill lines, to run by hand
   python -m s1_utils.study copy laptop mine  a profile of your own, ready to edit
   python -m s1_utils.study plan s1-32b       what a profile will cost, before anything is spent
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from s1_utils import params, paths
 from s1_utils.errors import StudyError
@@ -27,16 +29,27 @@ from s1_utils.errors import StudyError
 NOTEBOOKS = [model.model_fields["notebook"].default for model in params.MODELS]
 
 
-def write_line(profile: str, notebook: str, *, variant: str = "", force: bool = False) -> list[str]:
+ON_TESTS = ["04_sequential_scaling", "05_parallel_scaling"]
+
+
+def write_line(
+    profile: str, notebook: str, *, variant: str = "", benchmark: str = "", force: bool = False
+) -> list[str]:
     """The papermill command of one notebook in one profile, paths relative to the checkout where they can be.
 
     `variant` takes <notebook>.<variant>.yaml, a second design that writes to the run its own run_name gives.
+    `benchmark`: asks its questions (`benchmarks.load_benchmark`) instead, in a run <profile>-<benchmark>.
     """
     model = params.MODELS[NOTEBOOKS.index(notebook)]
     chosen = params.load_profile(model, profile, variant)
-    folder = _shorten(paths.find_runs() / (chosen.run_name or profile) / notebook)
+    run = f"{profile}-{Path(benchmark).stem}" if benchmark else chosen.run_name or profile
+    folder = _shorten(paths.find_runs() / run / notebook)
     yaml = _shorten(params.find_yaml(model, profile, variant))
     line = ["papermill", f"notebooks/{notebook}.ipynb", f"{folder}/notebook.ipynb", "-f", str(yaml)]
+    if benchmark:
+        line += ["-p", "run_name", run]
+    if benchmark and "benchmark" in model.model_fields:  # notebook 5 takes notebook 4's questions
+        line += ["-p", "benchmark", str(Path(benchmark).resolve()) if Path(benchmark).suffix else benchmark]
     return [*line, "-p", "force", "True"] if force else line
 
 
@@ -44,10 +57,10 @@ def _shorten(path: Path) -> Path:
     return path.relative_to(paths.ROOT) if path.is_relative_to(paths.ROOT) else path
 
 
-def run_profile(profile: str, notebooks: list[str], *, variant: str, force: bool) -> None:
+def run_profile(profile: str, notebooks: list[str], **options: Any) -> None:
     """Run the notebooks one after another; raises StudyError naming the first that fails and why."""
     times: list[tuple[str, float]] = []
-    for line in [write_line(profile, notebook, variant=variant, force=force) for notebook in notebooks]:
+    for line in [write_line(profile, notebook, **options) for notebook in notebooks]:
         notebook = Path(line[1]).stem
         print(f"\n$ mkdir -p {Path(line[2]).parent} && {' '.join(line)}", flush=True)
         started = time.monotonic()
@@ -140,6 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--only", choices=NOTEBOOKS)
         command.add_argument("--from", dest="first", choices=NOTEBOOKS, default=NOTEBOOKS[0])
         command.add_argument("--variant", default="", help="take <notebook>.<variant>.yaml instead")
+        command.add_argument("--benchmark", default="", help="ask the questions of aime24, math500, a file, …")
         command.add_argument("--force", action="store_true", help="rebuild stages made from another key")
     copy = commands.add_parser("copy")
     copy.add_argument("source")
@@ -171,12 +185,14 @@ def _run_command(chosen: argparse.Namespace) -> None:
 
         plots.draw_all(paths.FIGURES / "data", paths.FIGURES)
     else:
-        notebooks = [chosen.only] if chosen.only else NOTEBOOKS[NOTEBOOKS.index(chosen.first) :]
+        several = ON_TESTS if chosen.benchmark else NOTEBOOKS[NOTEBOOKS.index(chosen.first) :]
+        notebooks = [chosen.only] if chosen.only else several
+        options = {"variant": chosen.variant, "benchmark": chosen.benchmark, "force": chosen.force}
         if chosen.command == "run":
-            run_profile(chosen.profile, notebooks, variant=chosen.variant, force=chosen.force)
+            run_profile(chosen.profile, notebooks, **options)
         else:
             for notebook in notebooks:
-                line = write_line(chosen.profile, notebook, variant=chosen.variant, force=chosen.force)
+                line = write_line(chosen.profile, notebook, **options)
                 print(f"mkdir -p {os.path.dirname(line[2])} && {' '.join(line)}")
 
 

@@ -91,6 +91,7 @@ def train_verifier(
     *,
     seed: int,
     system_prompt: str = "",
+    delimiter: str = "\n\n",
     held_out: float = 0.25,
     places: int = 4,
     penalty: float = 100.0,
@@ -98,9 +99,10 @@ def train_verifier(
 ) -> Verifier:
     """A verifier of all `graded`: question_id, sample, setting, question, thinking, answer, correct.
 
-    `held_out`: share of the questions that only measure it. `places`: at how many step ends of a response it learns,
-    the last included. `penalty`: of the squared weights, on states of unit variance. Responses without a verdict are
-    left out; the order of the rows doesn't matter. Raises StudyError where right or wrong ones are missing on a side.
+    `delimiter` ends a step, as in a search. `held_out`: share of the questions that only measure it. `places`: at how
+    many step ends of a response it learns, the last included. `penalty`: of the squared weights, on states of unit
+    variance. Responses without a verdict are left out; the order of the rows doesn't matter. Raises StudyError where
+    right or wrong ones are missing on a side.
     """
     columns = ["question_id", "sample", "setting", "question", "thinking", "answer", "correct"]
     rows = require_columns(graded, columns, "The table of graded responses")[columns]
@@ -111,13 +113,14 @@ def train_verifier(
         if len(set(is_right_R[side])) < 2:
             n = int(side.sum())
             raise StudyError(f"Of {n} graded responses {name}, none is wrong or none is right. {MORE}")
-    encoded = []
-    for row in rows.itertuples():
-        candidate = Candidate(row.question_id, f"{row.sample}", row.question, list_steps(row))
-        ids, ends = encode_steps(tokenizer, model, candidate, system_prompt)
-        encoded.append((ids, spread(ends, places)))
-    states_ND = _read(model, encoded, batch_size)
-    row_N = np.repeat(np.arange(len(encoded)), [len(ends) for _, ends in encoded])
+    names = rows["question_id"].astype(str).tolist(), rows["sample"].astype(str).tolist(), rows["question"].tolist()
+    steps = [list_steps(row, delimiter) for row in rows.itertuples()]
+    encoded = [
+        encode_steps(tokenizer, model, Candidate(*each), system_prompt) for each in zip(*names, steps, strict=True)
+    ]
+    read = [(ids, spread(ends, places)) for ids, ends in encoded]
+    states_ND = _read(model, read, batch_size)
+    row_N = np.repeat(np.arange(len(read)), [len(ends) for _, ends in read])
     is_train_N = ~is_held_R[row_N]
     share_N = 1 / np.bincount(row_N)[row_N]
     weight_D, bias = _fit(states_ND[is_train_N], is_right_R[row_N][is_train_N], share_N[is_train_N], penalty)

@@ -84,9 +84,9 @@ class Samples:
 
 
 def stack_samples(graded: pd.DataFrame, *, reward: str = "") -> Samples:
-    """Arrays of a table with question_id, sample, extracted (null: no answer), correct, thinking_tokens, `reward`.
+    """Arrays of a table with question_id, sample, vote (null: no answer), correct, thinking_tokens, `reward`.
 
-    Answers vote together if `extracted` is the same text: write equal answers alike first, without looking at gold.
+    Answers vote together if `vote` is the same text: equal answers are written alike there, without looking at gold.
     Raises StudyError where a sample is there twice, or questions differ in their number of samples.
     """
     rows = graded.sort_values(["question_id", "sample"])
@@ -97,10 +97,15 @@ def stack_samples(graded: pd.DataFrame, *, reward: str = "") -> Samples:
         least, most = (counts.min(), counts.max()) if len(counts) else (0, 0)
         raise StudyError(f"Questions have {least} to {most} samples: keep those that have all of them.")
     shape = (len(counts), int(counts.iloc[0]))
-    answers = pd.factorize(rows["extracted"])[0].reshape(shape)
+    answers = pd.factorize(rows["vote"])[0].reshape(shape)
     columns = {name: rows[name].to_numpy().reshape(shape) for name in ("correct", "thinking_tokens")}
     rewards = rows[reward].to_numpy(float).reshape(shape) if reward else None
     return Samples(tuple(counts.index), answers, columns["correct"], columns["thinking_tokens"], rewards)
+
+
+def choose_ks(n: int) -> list[int]:
+    """Numbers of samples to show: the powers of two up to n, and n."""
+    return sorted({*(2**i for i in range(n.bit_length())), n})
 
 
 # ------------------------------------------------------------------ every k

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from s1_utils import sources
 from s1_utils.benchmark_table import BENCHMARKS, read_aime
-from s1_utils.benchmarks import list_benchmarks, load_benchmark, load_benchmarks
+from s1_utils.benchmarks import collect_benchmarks, find_seen, list_benchmarks, load_benchmark, take_tests
 from s1_utils.errors import StudyError
 from s1_utils.grading import grade_answer
 from s1_utils.paper.rows import Context
@@ -427,45 +427,95 @@ def test_ones_own_file_that_changed_is_refused_with_both_hashes(tmp_path):
         load_benchmark(str(path), seed=1, record=tmp_path / "record")
 
 
-# ------------------------------------------------------------------ several
+# ------------------------------------------------------------------ for stages
 
 
 def choose(mirror, *names, **changes):
-    common = {"benchmarks": list(names), "mirror": str(mirror), "revisions": [], "seed": 1, "split": "test"}
-    return SimpleNamespace(**{**common, **changes})
+    common = {"benchmarks": list(names), "mirror": str(mirror), "revisions": [], "seed": 1, "profile": "laptop"}
+    return SimpleNamespace(**{**common, "split": "test", "questions": 1000, **changes})
 
 
-def test_several_benchmarks_make_one_table_and_a_row_for_each(tmp_path, puzzles):
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("S1_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+class FinishedStage:
+    """A stage that reads what notebook 1 left: its questions, and what decontamination found."""
+
+    def __init__(self, questions, removed=()):
+        overlaps = pd.DataFrame({"question_id": pd.array(list(removed), dtype="string"), "removed": True})
+        self.tables = {"questions": questions, "overlaps": overlaps}
+
+    def read(self, stage, name):
+        assert stage == "01_collect"
+        return self.tables[name]
+
+
+def test_what_training_is_kept_apart_from_is_one_table_without_repeats(tmp_path, runs):
+    hub.write_benchmark(tmp_path, "aime24")
+    hub.write_benchmark(tmp_path, "aime24_figures")
+    hub.write_benchmark(tmp_path, "math500")
+    found = collect_benchmarks(choose(tmp_path, "aime24", "aime24_figures", "math500"))
+    assert found["question_id"].is_unique
+    assert found["benchmark"].value_counts().to_dict() == {"math500": 500, "aime24": 30, "aime24_figures": 20}
+    assert set(found["split"]) == {"test"}
+    assert sorted(path.name for path in (runs / "laptop" / "benchmarks").iterdir()) == [
+        "aime24.json", "aime24_figures.json", "math500.json",
+    ]  # fmt: skip
+
+
+def test_no_benchmarks_are_an_empty_table_that_can_be_joined(tmp_path, runs, puzzles):
+    none = collect_benchmarks(choose(tmp_path))
+    assert none.empty
+    joined = pd.concat([puzzles, none], ignore_index=True)
+    pd.testing.assert_frame_equal(joined[puzzles.columns], puzzles, check_dtype=False)
+
+
+def test_pins_of_the_parameters_reach_their_data_set(tmp_path, runs):
+    hub.write_benchmark(tmp_path, "aime24")
+    with pytest.raises(StudyError, match=f"pinned is {ZEROS}"):
+        collect_benchmarks(choose(tmp_path, "aime24", revisions=[f"simplescaling/aime24_nofigures@{ZEROS}"]))
+
+
+def test_a_stage_asks_the_answerable_questions_of_its_benchmark_and_says_what_it_is(tmp_path, runs, puzzles):
     rows = make_rows("aime24")
     rows[3]["answer"] = None
     hub.write_benchmark(tmp_path, "aime24", rows)
-    hub.write_benchmark(tmp_path, "math500")
-    found = load_benchmarks(choose(tmp_path, "held-out", "aime24", "math500"), collected=puzzles)
-    questions, table = found["questions"], found["benchmarks"].set_index("benchmark")
-    assert questions["question_id"].is_unique
-    assert questions.groupby("benchmark", sort=False).size().to_dict() == table["questions"].to_dict()
-    assert table["questions"].to_dict() == {"held-out": 8, "aime24": 30, "math500": 500}
-    assert table["unanswerable"].tolist() == [0, 1, 0]
-    assert json.loads(table.loc["aime24", "unanswerable_ids"]) == [sources.hash_question(rows[3]["problem"])]
-    assert table["revision"].tolist() == ["collected", "mirror", "mirror"]
-    assert json.loads(table.loc["math500", "files"])[0]["path"] == "test.jsonl"
+    found = take_tests(FinishedStage(puzzles), choose(tmp_path, benchmark="aime24", questions=20))
+    tests, (row,) = found["tests"], found["benchmark"].to_dict("records")
+    assert (row["benchmark"], row["questions"], row["unanswerable"], row["asked"]) == ("aime24", 30, 1, 20)
+    assert json.loads(row["unanswerable_ids"]) == [sources.hash_question(rows[3]["problem"])]
+    assert row["revision"] == "mirror"
+    assert tests["answer"].notna().all()
+    assert tests["question_id"].is_monotonic_increasing
+    more = take_tests(FinishedStage(puzzles), choose(tmp_path, benchmark="aime24", questions=25))["tests"]
+    pd.testing.assert_frame_equal(more.head(20), tests)
 
 
-def test_pins_of_the_parameters_reach_their_data_set(tmp_path):
-    hub.write_benchmark(tmp_path, "aime24")
-    with pytest.raises(StudyError, match=f"pinned is {ZEROS}"):
-        load_benchmarks(choose(tmp_path, "aime24", revisions=[f"simplescaling/aime24_nofigures@{ZEROS}"]))
+def test_held_out_tests_are_those_that_decontamination_left(tmp_path, runs, puzzles):
+    test = puzzles[puzzles["split"] == "test"].sort_values("question_id", ignore_index=True)
+    gone = test["question_id"].iloc[2]
+    found = take_tests(FinishedStage(puzzles, [gone]), choose(tmp_path, benchmark="held-out"))
+    pd.testing.assert_frame_equal(found["tests"], test[test["question_id"] != gone].reset_index(drop=True))
+    assert found["benchmark"]["seen"].tolist() == [0]
 
 
-def test_benchmarks_that_share_questions_are_not_mixed(tmp_path):
-    hub.write_benchmark(tmp_path, "aime24")
-    hub.write_benchmark(tmp_path, "aime24_figures")
-    with pytest.raises(StudyError, match="aime24 and aime24_figures share 10 questions, so that"):
-        load_benchmarks(choose(tmp_path, "aime24", "aime24_figures"))
-    with pytest.raises(StudyError, match="aime24 and aime24 share 30 questions and their name"):
-        load_benchmarks(choose(tmp_path, "aime24", "aime24"))
+def test_a_benchmark_that_was_trained_on_is_seen(tmp_path, runs, puzzles):
+    rows = make_rows("aime24")
+    hub.write_benchmark(tmp_path, "aime24", rows)
+    train = puzzles[puzzles["split"] == "train"].head(3).assign(
+        question=[f"Find out: {row['problem']} Think." for row in rows[5:8]]
+    )  # fmt: skip
+    found = take_tests(FinishedStage(train.assign(question_id=list("abc"))), choose(tmp_path, benchmark="aime24"))
+    expected = {sources.hash_question(row["problem"]) for row in rows[5:8]}
+    assert find_seen(found["tests"], train.assign(question_id=list("abc"))) >= expected
+    assert found["benchmark"]["seen"].iloc[0] >= 3
 
 
-def test_no_benchmarks_at_all_is_an_error(tmp_path):
-    with pytest.raises(StudyError, match="benchmarks is empty: name held-out, aime24"):
-        load_benchmarks(choose(tmp_path))
+def test_a_file_without_any_answer_is_no_benchmark(tmp_path, runs, puzzles):
+    path = tmp_path / "mine.jsonl"
+    hub.write_table(path, [{"question": "Why?", "answer": None}])
+    with pytest.raises(StudyError, match=r"No question of .* has a gold answer: fill its column answer"):
+        take_tests(FinishedStage(puzzles), choose("", benchmark=str(path)))

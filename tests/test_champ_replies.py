@@ -98,6 +98,8 @@ STATED = [
     ("The expansion of (x+y+z)^1999 contains 2,001,000 distinct terms.", "2001000"),
     (r"Therefore, $x = \boxed{7}$, since 57 is a multiple.", "7"),
     ("For all 1000 values of n, x_n > 4/5.", "1000"),
+    ("For the sequence x_(n+1)=(x_n^4+9)/(10x_n), there are 999 values of x_n (x_2 to x_1000) that are <= 5/4.", "999"),
+    ("Given that x > 5, there is no solution.", None),
     ("The polynomial has no real-valued zeros.", None),
     ("The exact value can't be determined without knowing a_0.", None),
     ("", None),

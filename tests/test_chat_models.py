@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import teacher_server
 from hypothesis import given
 from hypothesis import strategies as st
 from teacher_server import INPUT_PRICE, KEY, OUTPUT_PRICE, answer, serve, think
 
-from s1_utils import generation
+from s1_utils import sensitivity
 from s1_utils.api_teachers.replies import FailedTry, ReplyReader
 from s1_utils.baselines import Baseline, make_chat_model
 from s1_utils.chat_models import ask_chat_model, summarise_replies
@@ -62,7 +63,7 @@ def test_each_api_gives_answers_thinking_tokens_seconds_and_dollars(api, tmp_pat
         assert row.input_tokens == len(question.split()) + 7
         assert row.output_tokens == len(think(question).split()) + len(answer(question).split()) + 3
         assert row.seconds > 0
-    assert set(rows["finish"]) == {"end_turn" if api == "anthropic" else "stop"}
+    assert rows["finish"].eq("stop").all()  # end_turn and STOP too
 
 
 @pytest.mark.parametrize(("api", "stream"), [("gemini", True), ("openai", False)])
@@ -154,17 +155,17 @@ def test_a_larger_number_of_samples_keeps_those_there_are(tmp_path):
 
 
 REFUSALS = [
-    ("openai", "content_filter", "ended by content_filter"),
-    ("anthropic", "content_filter", "ended by refusal"),
-    ("gemini", "recitation", "ended by recitation"),
-    ("gemini", "safety", "ended by safety"),
-    ("gemini", "blocked", "ended by blocked prompt: prohibited_content"),
-    ("openai", "400invalid_prompt: flagged as potentially violating our usage policy", "status 400: invalid_prompt"),
+    ("openai", "content_filter", "content_filter", "ended by content_filter"),
+    ("anthropic", "content_filter", "refusal", "ended by refusal"),
+    ("gemini", "recitation", "recitation", "ended by recitation"),
+    ("gemini", "safety", "safety", "ended by safety"),
+    ("gemini", "blocked", "blocked prompt: prohibited_content", "ended by blocked prompt: prohibited_content"),
+    ("openai", "400invalid_prompt: flagged as violating our usage policy", None, "status 400: invalid_prompt"),
 ]
 
 
-@pytest.mark.parametrize(("api", "fault", "reason"), REFUSALS)
-def test_a_refusal_is_a_result_with_its_reason_and_asked_once(api, fault, reason, tmp_path):
+@pytest.mark.parametrize(("api", "fault", "finish", "reason"), REFUSALS)
+def test_a_refusal_is_a_result_with_its_reason_and_asked_once(api, fault, finish, reason, tmp_path):
     questions = make_questions()
     with serve({questions["question"][1]: [fault]}) as (server, url):
         rows = ask(url, tmp_path, api)
@@ -172,6 +173,7 @@ def test_a_refusal_is_a_result_with_its_reason_and_asked_once(api, fault, reason
         assert len(server.asked) == 3
     assert rows["reason"].str.startswith(reason).tolist() == [False, True, False]
     assert rows["reason"][[0, 2]].tolist() == ["", ""]
+    assert rows["finish"].astype(object).where(rows["finish"].notna(), None).tolist() == ["stop", finish, "stop"]
     pd.testing.assert_frame_equal(rows, again)
 
 
@@ -182,6 +184,7 @@ def test_a_reply_cut_by_the_api_s_limit_keeps_its_thinking_and_says_so(api, stre
     with serve({"*": ["length"]}) as (_, url):
         rows = ask(url, tmp_path, api, fields={"stream": stream})
     assert rows["reason"].eq("cut at max_tokens").all()
+    assert rows["finish"].eq("length").all()
     assert rows["thinking"].tolist() == [think(q).strip() for q in make_questions()["question"]]
     assert rows["answer"].isna().all()
 
@@ -200,30 +203,81 @@ def test_what_is_no_answer_is_graded_as_wrong(tmp_path):
     questions = make_questions()
     with serve({questions["question"][1]: ["recitation"]}) as (_, url):
         rows = ask(url, tmp_path, "gemini")
-    grades = generation.grade_generations(rows, questions)
+    grades = sensitivity.grade_generations(rows, questions)
     assert grades["correct"].tolist() == [True, False, True]
 
 
-GONE = [
+SAID = [  # by the server itself
     ("openai", "404The model `o1-preview` has been deprecated"),
+    ("openai", "410gone"),
+    ("gemini", "400This model models/x is no longer available to new users."),
+]
+UNSAID = [  # a retired model, or a wrong name
     ("openai", "400Model Not Exist"),
     ("openai", '400{"error": {"code": "model_not_found"}}'),
-    ("openai", "410gone"),
     ("anthropic", "404model: claude-1"),
     ("gemini", "404models/x is not found for API version v1beta, or is not supported for generateContent."),
-    ("gemini", "400This model models/x is no longer available to new users."),
 ]
 
 
-@pytest.mark.parametrize(("api", "fault"), GONE)
-def test_a_retired_model_is_a_result_of_every_question_and_asked_for_once_a_run(api, fault, tmp_path):
+@pytest.mark.parametrize(
+    ("api", "fault", "retired"), [(*each, "") for each in SAID] + [(*each, "2025-07-28") for each in UNSAID]
+)
+def test_a_retired_model_is_a_result_of_every_question_and_asked_for_once_a_run(api, fault, retired, tmp_path):
     with serve({"*": [fault]}) as (server, url):
-        rows = ask(url, tmp_path, api, questions=make_questions(40), concurrency=2)
+        rows = ask(url, tmp_path, api, questions=make_questions(40), concurrency=2, fields={"retired": retired})
         assert len(server.asked) <= 2
-        assert rows["reason"].str.startswith("model not found: ").all()
+        assert rows["finish"].eq("retired").all()
+        assert rows["reason"].str.startswith(f"model retired: status {fault[:3]}: ").all()
+        assert rows["answer"].isna().all()
         assert rows["usd"].sum() == 0
         server.faults.clear()
-        assert ask(url, tmp_path, api, questions=make_questions(40))["reason"].eq("").all()  # it is back
+        again = ask(url, tmp_path, api, questions=make_questions(40), fields={"retired": retired})
+    assert again["reason"].eq("").all()  # it is back
+
+
+@pytest.mark.parametrize(("api", "fault"), UNSAID)
+def test_a_model_that_nobody_says_is_retired_is_an_error_not_an_accuracy_of_zero(api, fault, tmp_path):
+    with serve({"*": [fault]}) as (_, url), pytest.raises(StudyError, match=r"check model 'm'.*into the profile"):
+        ask(url, tmp_path, api)
+
+
+def test_the_date_of_a_retirement_leaves_the_journal_valid(tmp_path):
+    with serve() as (server, url):
+        ask(url, tmp_path)
+        ask(url, tmp_path, fields={"retired": "2026-10-23"})
+        assert len(server.asked) == 3
+
+
+def test_a_provider_that_answers_with_another_model_is_seen(tmp_path, monkeypatch):
+    written = teacher_server.write_gemini
+    named = {"modelVersion": "gemini-3.8-flash"}
+    monkeypatch.setattr(teacher_server, "write_gemini", lambda *asked: written(*asked) | named)
+    with serve() as (_, url):
+        rows = ask(url, tmp_path, "gemini", fields={"model": "gemini-2.0-flash-thinking-exp-01-21"})
+    assert rows["served"].eq("gemini-3.8-flash").all()
+    assert summarise_replies(rows)["served"].tolist() == ["gemini-3.8-flash"]
+
+
+SERVED = [
+    ("openai", b'data: {"model": "o1-x", "choices": []}\n\ndata: {"model": "o1-y", "choices": []}\n\n', "o1-x"),
+    ("openai", b'{"model": "o1-x"}', "o1-x"),
+    ("anthropic", b'data: {"type": "message_start", "message": {"model": "claude-x"}}\n\n', "claude-x"),
+    ("anthropic", b'{"type": "message", "model": "claude-x"}', "claude-x"),
+    ("gemini", b'{"modelVersion": "gemini-x"}', "gemini-x"),
+    ("gemini", b'{"modelVersion": ["gemini-x"], "model": 7, "message": "x"}', ""),
+    ("openai", b'{"model": "' + b"x" * 10_000 + b'"}', "x" * 200),
+    ("openai", b'{"model": "\\ud800"}', "\ufffd"),
+]
+
+
+@pytest.mark.parametrize(("api", "reply", "served"), SERVED)
+def test_every_api_s_name_of_the_model_is_read(api, reply, served):
+    reader = ReplyReader(api)
+    reader.feed(reply)
+    with pytest.raises(FailedTry, match="broke off"):  # no finish
+        reader.close()
+    assert reader.served == served
 
 
 def test_a_model_that_goes_away_half_way_leaves_no_wrong_answers(tmp_path):

@@ -136,6 +136,9 @@ def test_an_options_text_stands_for_its_letter_unless_a_letter_is_named(text, la
         "Answer: Bern",
         "the vector B is orthogonal to all others and so its norm vanishes there, which was to be shown.",
         "The answer is that the field B is orthogonal to all others, so its norm vanishes.",
+        "It may be A or B.",
+        "It is (A) or (B), I can't tell.",
+        "I'd choose B, or C if it rains.",
     ],
 )
 def test_where_no_option_or_several_are_named_none_is_the_answer(text):

@@ -3,8 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from s1_utils import chat, decoding_costs, memory
+from s1_utils.engines.scripted import ScriptedEngine
 from s1_utils.errors import StudyError
 from s1_utils.generation import Writer
 
@@ -67,15 +70,15 @@ def test_prompts_and_what_is_forced_are_counted_as_the_engines_do(tokenizer):
 
 
 def test_rows_are_costed_by_their_own_prompt_and_all_that_is_written():
-    costed = decoding_costs.add_costs(ROWS, {"a": 2, "b": 4}, TINY, closing=1, rate=0.5)
+    costed = decoding_costs.add_costs(ROWS, {"a": 2, "b": 4}, TINY, closing=1, speed=decoding_costs.Speed(0.5, 0.25))
     expected = [decoding_costs.count_flops(TINY, p, w) for p, w in ((2, 4), (2, 6), (4, 4))]
     assert costed[["read_flops", "write_flops"]].values.tolist() == [list(pair) for pair in expected]
-    assert costed["seconds"].tolist() == [2, 3, 2]
+    assert costed[["step_seconds", "row_seconds"]].values.tolist() == [[2, 1], [3, 1.5], [2, 1]]
 
 
 def test_what_is_not_known_has_no_column():
     assert list(decoding_costs.add_costs(ROWS)) == list(ROWS)
-    assert "seconds" not in decoding_costs.add_costs(ROWS, {"a": 2, "b": 4}, TINY)
+    assert "step_seconds" not in decoding_costs.add_costs(ROWS, {"a": 2, "b": 4}, TINY)
 
 
 def test_a_question_without_a_prompt_is_refused():
@@ -83,9 +86,37 @@ def test_a_question_without_a_prompt_is_refused():
         decoding_costs.add_costs(ROWS, {"a": 2}, TINY)
 
 
-def test_a_rate_is_what_the_manifest_measured_or_nothing():
-    measured = {"samples": {"seconds": 12.0, "tokens": 48}, "none": {"seconds": 1, "tokens": 0}}
-    manifest = {"wall_seconds": 99, "decoding": measured}
-    assert decoding_costs.find_rate(manifest, "samples") == 0.25
-    assert decoding_costs.find_rate(manifest, "none") is None
-    assert decoding_costs.find_rate({"wall_seconds": 99}, "samples") is None
+@given(st.floats(1e-6, 1), st.floats(1e-6, 1))
+def test_a_line_through_timed_steps_is_found_again(step, row):
+    timed = pd.DataFrame({"width": [1, 2, 4, 8]}).assign(step_seconds=lambda t: step + row * t["width"])
+    found = decoding_costs.fit_speed(timed)
+    assert (found.step, found.row) == (pytest.approx(step, rel=1e-6, abs=1e-9), pytest.approx(row, rel=1e-6, abs=1e-9))
+
+
+@pytest.mark.parametrize("seconds", [[1.0, 0.9, 0.8], [1.0, 4.0, 16.0], [0.0, 0.0, 2.0]])
+def test_neither_part_of_a_step_is_negative(seconds):
+    found = decoding_costs.fit_speed(pd.DataFrame({"width": [1, 2, 4], "step_seconds": seconds}))
+    assert min(found.step, found.row) >= 0 < max(found.step, found.row)
+
+
+def test_steps_too_short_to_be_told_give_no_speed():
+    assert decoding_costs.fit_speed(pd.DataFrame({"width": [1, 2], "step_seconds": [0.0, -0.1]})) is None
+
+
+def test_timed_runs_have_as_many_rows_and_tokens_as_they_say(tokenizer):
+    ran = []
+
+    class Recorder(ScriptedEngine):
+        def run(self, rows):
+            points = super().run(rows)
+            ran.append((len(rows), {point.thinking_tokens for (point,) in points}))
+            return points
+
+    writer = Writer(Recorder(lambda ids: 5), tokenizer, chat.encode_markers(tokenizer), 0, "Think.", chat.S1)
+    timed = decoding_costs.time_steps(writer, "Why?", widths=[1, 3], lengths=(2, 5), repeats=2)
+    assert ran == [(width, {length}) for width in (1, 3) for _ in range(2) for length in (2, 5)]
+    assert timed["width"].tolist() == [1, 3]
+    assert (timed["fastest"] <= timed["step_seconds"]).all()
+    assert (timed["step_seconds"] <= timed["slowest"]).all()
+    with pytest.raises(StudyError, match="give two, the longer last"):
+        decoding_costs.time_steps(writer, "Why?", widths=[1], lengths=(5, 5))

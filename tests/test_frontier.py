@@ -21,11 +21,11 @@ def make_rows(control, budget, samples, *, seed, n=6, answers=3):
     rows = []
     for q, s in itertools.product(range(n), range(samples)):
         answer, tokens = int(rng.integers(-1, answers)), int(rng.integers(1, 50))
-        extracted = None if answer < 0 else str(answer)
-        costs = (tokens, 10.0 + q, 3.0 * tokens, 0.5 * tokens, rng.integers(0, 5) / 4)
-        rows.append((f"q{q}", s, control, budget, 0, extracted, answer == 0, *costs))
-    columns = ["question_id", "sample", "control", "budget", "waits", "extracted", "correct", "thinking_tokens"]
-    return pd.DataFrame(rows, columns=[*columns, "read_flops", "write_flops", "seconds", "reward"])
+        vote = None if answer < 0 else str(answer)
+        costs = (tokens, 10.0 + q, 3.0 * tokens, 0.5 * tokens, 0.1 * tokens, rng.integers(0, 5) / 4)
+        rows.append((f"q{q}", s, control, budget, 0, vote, answer == 0, *costs))
+    columns = ["question_id", "sample", "control", "budget", "waits", "vote", "correct", "thinking_tokens"]
+    return pd.DataFrame(rows, columns=[*columns, "read_flops", "write_flops", "step_seconds", "row_seconds", "reward"])
 
 
 def make_points(settings, n=40, seed=0):
@@ -52,8 +52,10 @@ def test_a_sequential_point_is_the_mean_over_samples_then_questions():
     for i, control in enumerate(("budget", "wait")):
         group = rows[rows["control"] == control]
         assert found.correct_PQ[i].tolist() == group.groupby("question_id")["correct"].mean().tolist()
-        means = group[["thinking_tokens", "thinking_tokens", "seconds"]].mean().tolist()
-        assert found.table.loc[i, ["thinking_tokens", "longest_tokens", "seconds"]].tolist() == pytest.approx(means)
+        means = group[["thinking_tokens", "thinking_tokens"]].mean().tolist()
+        assert found.table.loc[i, ["thinking_tokens", "longest_tokens"]].tolist() == pytest.approx(means)
+        seconds = (group["step_seconds"] + group["row_seconds"]).mean()
+        assert found.table.loc[i, "seconds"] == pytest.approx(seconds)
         assert found.table.loc[i, "flops"] == pytest.approx((group["read_flops"] + group["write_flops"]).mean())
 
 
@@ -65,7 +67,9 @@ def test_votes_cost_their_samples_and_a_shared_prompt_once():
     read, write = rows["read_flops"].mean(), rows["write_flops"].mean()
     assert found["k"].tolist() == ks
     assert found["thinking_tokens"].tolist() == pytest.approx([k * rows["thinking_tokens"].mean() for k in ks])
-    assert found["seconds"].tolist() == pytest.approx([k * rows["seconds"].mean() for k in ks])
+    longest = rows.groupby("question_id")["step_seconds"].max().mean()
+    assert found["seconds"].iloc[0] == pytest.approx((rows["step_seconds"] + rows["row_seconds"]).mean())
+    assert found["seconds"].iloc[-1] == pytest.approx(longest + 5 * rows["row_seconds"].mean())
     assert found["flops"].tolist() == pytest.approx([read + k * write for k in ks])
     assert alone["flops"].tolist() == pytest.approx([k * (read + write) for k in ks])
 
@@ -108,7 +112,9 @@ def test_points_of_other_questions_cannot_be_joined_or_listed():
 def test_an_axis_that_one_side_lacks_is_left_out():
     rows = make_rows("budget", 8, 2, seed=0)
     one = frontier.list_sequential(rows, {"budget": "s"})
-    other = frontier.list_parallel(rows.drop(columns=["seconds", "write_flops", "read_flops"]), [1, 2])
+    other = frontier.list_parallel(
+        rows.drop(columns=["step_seconds", "row_seconds", "write_flops", "read_flops"]), [1, 2]
+    )
     assert [axis for axis in frontier.AXES if axis in frontier.join_points(one, other).table] == [
         "thinking_tokens",
         "longest_tokens",

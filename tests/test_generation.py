@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from s1_utils import generation, models, solvers, sources
+from s1_utils import generation, models, sensitivity, solvers, sources
 from s1_utils.budget_forcing import Setting
 from s1_utils.errors import StudyError
 from s1_utils.store import Journal
@@ -67,7 +67,7 @@ def test_grading_counts_every_generation_and_never_sees_them_changed(writer, que
     tasks = generation.make_tasks(writer, questions)
     table = generate(writer, tasks, tmp_path / "a.jsonl")
     before = table.copy(deep=True)
-    grades = generation.grade_generations(table, questions)
+    grades = sensitivity.grade_generations(table, questions)
     pd.testing.assert_frame_equal(table, before)
     assert len(grades) == len(table)
     assert grades["correct"].notna().all()

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from s1_utils import curves, generation, methods, models, params, sources
+from s1_utils import curves, methods, models, params, sensitivity, sources
 from s1_utils.store import Journal
 
 
@@ -37,7 +37,7 @@ def test_a_length_asked_for_in_words_is_the_budget_of_its_rows(table):
 
 
 def test_the_measures_say_how_closely_generations_land(table, questions):
-    graded = curves.join_grades(table, generation.grade_generations(table, questions))
+    graded = curves.join_grades(table, sensitivity.grade_generations(table, questions))
     curve = curves.summarise_settings(graded, resamples=50, seed=0)
     measured = curves.measure_methods(graded, curve).set_index("method")
     assert measured.loc["tokens, cut", "within"] == 1

@@ -84,6 +84,14 @@ MADE_UP = {  # figure/case → a table that no run has to make first
         ],
         columns=["measure", "method", "kind", "cost", "accuracy", "low", "high"],
     ),
+    "rejection/one limit out of reach": pd.DataFrame(
+        [
+            (8, None, 0.0, 0.0, 0.0, 0.0, None, None, None),
+            (16, 14.0, 0.6, 0.4, 0.3, 0.5, 0.6, 0.5, 0.7),
+            (64, 30.0, 1.0, 0.5, 0.4, 0.6, 0.5, 0.4, 0.6),
+        ],
+        columns=["limit", "thinking_tokens", "reached", "accuracy", "low", "high", "same", "same_low", "same_high"],
+    ),
     "combination/holes": pd.DataFrame(
         [(k, budget, 0.3 + 0.05 * k, 0.2, 0.5, k == 1) for k in (1, 2, 8) for budget in (16, 64) if k * budget < 500],
         columns=["k", "budget", "accuracy", "low", "high", "best"],

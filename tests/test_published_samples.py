@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from s1_utils import champ_replies, published_samples
+from s1_utils import champ_replies, plots, published_samples, vote_plots
 from s1_utils.errors import StudyError
 from s1_utils.published_samples import (
     COLUMNS,
@@ -128,6 +129,27 @@ def test_too_many_samples_of_a_question_are_refused(tmp_path, monkeypatch):
         read_sample_files(write_file(tmp_path, [make_line(0, ["a", "b", "c"], "1")]))
 
 
+def test_more_than_fits_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    write_file(tmp_path, ["this is no sample"])
+    monkeypatch.setattr(published_samples, "LARGEST_FILES", 10)
+    with pytest.raises(StudyError, match="one by one"):
+        read_sample_files(tmp_path)
+
+
+def test_halves_of_characters_are_replaced_so_that_the_table_can_be_written(tmp_path):
+    line = make_line(0, [box("7") + "\ud800"], "\ud801", extracted_answers=["\udfff"])
+    line["doc"]["problem"] += "\ud83d"
+    rows = read_sample_files(write_file(tmp_path, [line]))
+    rows.to_parquet(tmp_path / "rows.parquet")
+    assert rows.loc[0, ["question", "gold", "published_answer"]].str.endswith("\ufffd").all()
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [(1, True), (0.0, False), (True, True), ("0", pd.NA), ([1], pd.NA)])
+def test_a_verdict_is_a_number_or_none(verdict, expected, tmp_path):
+    rows = read_sample_files(write_file(tmp_path, [make_line(0, ["a"], "1", exact_matches=[verdict])]))
+    assert rows["published"].tolist() == [expected]
+
+
 @pytest.mark.parametrize("name", ["", "nothing"])
 def test_a_place_without_samples_is_refused(name, tmp_path):
     with pytest.raises(StudyError, match="no samples_"):
@@ -162,6 +184,19 @@ def test_equal_texts_vote_together_without_a_look_at_gold(rows):
     assert graded["vote"].tolist() == other["vote"].tolist()
     assert graded["vote"][6] == graded["vote"][7]
     assert graded["vote"].isna().sum() == 1
+
+
+def test_numbers_vote_by_value_however_they_are_written(rows):
+    graded = grade_samples(rows, workers=1)
+    assert graded["vote"][0] == graded["vote"][1]  # 33 and 033
+    assert graded["vote"][4] == graded["vote"][5]  # \\frac{1}{2} and 0.5
+
+
+def test_an_answer_of_any_length_votes_in_no_time(rows):
+    long = rows.head(1).assign(response=r"\boxed{" + "1" * 500_000 + "}")
+    started = time.process_time()
+    grade_samples(long, workers=1)
+    assert time.process_time() - started < 3
 
 
 def test_verdicts_without_publication_are_not_compared(rows):
@@ -229,8 +264,61 @@ def test_questions_with_missing_samples_are_refused():
         measure_votes(make_graded([[True, False], [True]], [["a", "b"], ["a"]]))
 
 
+def test_more_samples_than_can_be_counted_are_refused():
+    with pytest.raises(StudyError, match="keep 1000"):
+        measure_votes(make_graded([[True] * 1001], [["a"] * 1001]), resamples=10)
+
+
 def test_accuracy_of_nothing_decided_is_no_number():
-    assert np.isnan(measure_accuracy(make_graded([[None]], [["a"]]))["accuracy"][0])
+    graded = make_graded([[None]], [["a"]]).assign(steps_right=True)
+    for share in (measure_accuracy(graded)["accuracy"], compare_steps(graded)["right"]):
+        assert np.isnan(share[0])
+
+
+# ------------------------------------------------------------------ figures
+
+
+def measure(models, samples, *, settings=("s",)):
+    votes = [["a", "b", "c", "d"][:samples], ["x"] * samples]
+    graded = make_graded([[True, False, False, False][:samples], [True] * samples], votes)
+    tables = [graded.assign(model=model, setting=setting) for model in models for setting in settings]
+    return measure_votes(pd.concat(tables, ignore_index=True), resamples=20)
+
+
+def test_a_panel_has_both_curves_of_one_model_where_the_table_has_them():
+    table = vote_plots.name_panels(measure(["m1", "m2", "m3", "m4"], 4))
+    figure = plots.draw("votes", table)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [f"m{i}: 2 questions" for i in (1, 2, 3, 4)]
+    for ax, (_, own) in zip(figure.axes, table.groupby("panel"), strict=True):
+        for line, name in zip(ax.lines, ("pass_k", "maj_k"), strict=True):
+            assert line.get_xydata().tolist() == pytest.approx(np.c_[own["k"], 100 * own[name]])
+        labels = [text.xy[1] for text in ax.texts if text.get_text() in ("any of k (pass@k)", "majority of k")]
+        assert labels[0] - labels[1] >= vote_plots.GAP  # where both curves end they don't touch
+
+
+def test_a_panel_is_named_by_what_tells_it_apart():
+    assert set(vote_plots.name_panels(measure(["m"], 2))["panel"]) == {"m"}
+    assert set(vote_plots.name_panels(measure(["m"], 2, settings=("s", "t")))["panel"]) == {"m, s", "m, t"}
+
+
+def test_single_samples_are_not_drawn_and_of_many_groups_the_first():
+    assert vote_plots.name_panels(measure(["m"], 1)).empty
+    assert vote_plots.name_panels(measure([f"m{i}" for i in range(20)], 2))["panel"].nunique() == vote_plots.MOST_PANELS
+
+
+@pytest.mark.parametrize("name", ["$x$", "$\\frac{", "%s", "a\\b"])
+def test_a_folder_s_name_is_no_formula(name, tmp_path):
+    table = vote_plots.name_panels(measure([name], 2))
+    for folder in ("one", "two"):
+        plots.save(plots.draw("champ_votes", table), tmp_path / folder, "votes")
+    for kind in plots.METADATA:
+        assert (tmp_path / f"one/votes.{kind}").read_bytes() == (tmp_path / f"two/votes.{kind}").read_bytes()
+
+
+def test_votes_of_a_committed_table_are_drawn_with_the_other_figures(tmp_path):
+    vote_plots.name_panels(measure(["m"], 4)).to_csv(tmp_path / "champ_votes.csv", index=False)
+    assert plots.draw_all(tmp_path, tmp_path / "drawn") == ["champ_votes"]
+    assert (tmp_path / "drawn" / "champ_votes.svg").exists()
 
 
 # ------------------------------------------------------------------ CHAMP
@@ -274,9 +362,17 @@ def test_the_shell_grades_a_folder_and_writes_its_tables(tmp_path, capsys):
     write_file(tmp_path / "in", lines)
     assert published_samples.main([str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"samples.parquet", "accuracy.csv", "agreement.csv", "graders.csv", "votes.csv"}
+    tables = {"samples.parquet", "accuracy.csv", "agreement.csv", "graders.csv", "votes.csv"}
+    assert names == {*tables, "votes.svg", "votes.png"}
     assert pd.read_csv(tmp_path / "out" / "accuracy.csv")["accuracy"].tolist() == [0.75]
     assert "votes" in capsys.readouterr().out
+
+
+def test_votes_that_can_t_be_counted_leave_the_other_tables(tmp_path, capsys):
+    write_file(tmp_path / "in", [make_line(0, [box(1), box(2)], "1"), make_line(1, [box(3)], "3")])
+    assert published_samples.main([str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 1
+    assert "1 to 2 samples" in capsys.readouterr().err
+    assert pd.read_csv(tmp_path / "out" / "accuracy.csv")["samples"].tolist() == [3]
 
 
 def test_the_shell_tells_an_error_in_a_line(tmp_path, capsys):

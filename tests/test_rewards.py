@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pandas as pd
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from s1_utils import models, rewards
 from s1_utils.errors import StudyError
 from s1_utils.reward_server import ServerReward
-from s1_utils.rewards import Candidate, HeadReward, score_candidates, score_generations
+from s1_utils.rewards import Candidate, HeadReward, cut_steps, score_candidates, score_generations
 from s1_utils.store import Journal
 
 CANDIDATES = [
@@ -66,6 +69,27 @@ def test_generations_are_scored_once_step_by_step_and_kept_in_the_journal(tmp_pa
         assert scored["reward"].tolist() == [0.3, 0.2, 0.1]
     assert [each.question for each in model.seen] == ["A?", "A?", "B?"]
     assert model.seen[0].steps == ("One.\n\n", "Two.", "Answer: 1")
+
+
+@given(st.text("a.\n ", max_size=30), st.sampled_from([".", "\n\n", " a"]))
+def test_steps_joined_are_the_thinking_and_each_but_the_last_ends_in_the_delimiter(text, delimiter):
+    steps = cut_steps(text, delimiter)
+    assert "".join(steps) == text.strip()
+    assert all(step.endswith(delimiter) for step in steps[:-1])
+    assert all(delimiter not in step.rstrip(delimiter).removesuffix(delimiter) for step in steps)
+
+
+def test_generations_without_any_text_are_scored_as_they_are(tmp_path, save):
+    table = pd.DataFrame({"question_id": "a", "sample": [0, 1, 2], "setting": "s"})
+    table = table.assign(thinking=["", " \n", None], answer=["", None, "Answer: 1"])
+    questions = pd.DataFrame({"question_id": ["a"], "question": ["A?"]})
+    reward = HeadReward(save("LlamaForSequenceClassification", num_labels=1)[0])
+    with Journal(tmp_path / "a.jsonl", "k") as journal:
+        found = score_generations(reward, table, questions, journal, label="m", group_size=2)["reward"]
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+    assert found[0] != found[2]
+    with Journal(tmp_path / "b.jsonl", "k") as journal:
+        assert score_generations(reward, table.head(0), questions, journal, label="m", group_size=2).empty
 
 
 # ------------------------------------------------------------------ heads
@@ -199,6 +223,17 @@ def test_a_broken_models_nan_is_refused_by_name(save):
 # ------------------------------------------------------------------ servers
 
 
+GARBAGE = {
+    "no JSON": b"{]",
+    "no text": b"\xff\xfe",
+    "deep": b"[" * 60_000,
+    "huge": b'{"data": [{"probs": [1' + b"0" * 400 + b"]}]}",
+    "words": b'{"data": [{"probs": "high"}]}',
+    "another form": b'{"data": {"probs": [0.5]}}',
+    "nothing": b"",
+}
+
+
 class PoolingServer(ThreadingHTTPServer):
     """A pooling server whose reward is the length of the response in hundreds; `faults` go wrong first, one each."""
 
@@ -235,12 +270,17 @@ class PoolingHandler(BaseHTTPRequestHandler):
             return self.answer(int(fault), b"a secret is here", **{"Retry-After": "0.05"})
         if fault == "endless":
             return self.answer(200, b" " * 2**22)
+        if fault == "late":
+            time.sleep(1.5)
+        if fault in GARBAGE:
+            return self.answer(200, GARBAGE[fault])
+        if fault == "packed":
+            return self.answer(200, b"no gzip", **{"Content-Encoding": "gzip"})
         reward = len(body["messages"][1]["content"]) / 100
         data = {"probs": [reward]} if self.path == "/classify" else {"data": [[0.9, 0.1], [1 - reward, reward]]}
         data = {"null": {"probs": [None]}, "two": {"probs": [0.5, 0.5]}}.get(fault, data)
         data = {"embedding": {"data": [[0.1] * 8]}, "one": {"data": [0.25]}, "empty": {"data": []}}.get(fault, data)
-        text = json.dumps({"data": [data | {"index": 0}]}).encode()
-        return self.answer(200, b"{]" if fault == "garbage" else text)
+        return self.answer(200, json.dumps({"data": [data | {"index": 0}]}).encode())
 
     def answer(self, status, body, **headers):
         self.send_response(status)
@@ -279,7 +319,7 @@ def test_a_servers_rewards_are_those_of_the_responses_in_their_order(server, rou
     assert body.get("continue_final_message", False) == (route == "pooling")  # a step's end must be the last token
 
 
-@pytest.mark.parametrize("fault", ["500", "429", "408", "hang up", "garbage", "empty"])
+@pytest.mark.parametrize("fault", ["500", "429", "408", "hang up", "empty", "packed", *GARBAGE])
 def test_what_may_pass_is_tried_again(server, fault):
     server.faults = [fault] * 2
     route = "pooling" if fault == "empty" else "classify"
@@ -291,6 +331,21 @@ def test_what_does_not_pass_ends_in_one_line(server):
     server.faults = ["503"] * 99
     with pytest.raises(StudyError, match=r"failed 4 times in a row \(status 503\)"):
         connect(server).score(CANDIDATES[:1])
+
+
+@pytest.mark.parametrize("fault", GARBAGE)
+def test_a_server_that_only_answers_garbage_ends_in_one_line(server, fault):
+    server.faults = [fault] * 99
+    with pytest.raises(StudyError, match=r"failed 2 times in a row \(a reply that holds no reward\): see that it runs"):
+        connect(server, retries=1).score(CANDIDATES[:1])
+
+
+def test_a_late_reply_is_asked_for_again_and_one_that_is_always_late_ends_in_one_line(server):
+    server.faults = ["late"]
+    assert connect(server, timeout=0.5).score(CANDIDATES[:1]) == pytest.approx(expect()[:1])
+    server.faults = ["late"] * 99
+    with pytest.raises(StudyError, match=r"failed 2 times in a row \((timed out|ReadTimeout)\)"):
+        connect(server, timeout=0.2, retries=1).score(CANDIDATES[:1])
 
 
 def test_a_server_that_is_not_there_ends_in_one_line():
@@ -342,8 +397,9 @@ def test_a_parameter_names_a_folder_or_a_server_and_its_route(save, server):
     assert here.score(CANDIDATES) == HeadReward(folder, good="+", bad="-").score(CANDIDATES)
     there = rewards.load_reward(f"m@{server.url}/pooling", step_end="|")
     assert there.score(CANDIDATES) == pytest.approx(expect("|"))
-    for name, words in (("m@http://localhost:8000", ()), ("no-such-model", ()), (str(folder), ("+",))):
-        with pytest.raises(StudyError):
+    wrong = [("m@http://localhost:8000", (), "end the address in /classify"), ("no-such-model", (), "No model")]
+    for name, words, said in [*wrong, (str(folder), ("+",), "name both, or none")]:
+        with pytest.raises(StudyError, match=said):
             rewards.load_reward(name, words=words)
 
 

@@ -175,6 +175,16 @@ def test_the_tokens_of_all_branches_are_counted_pruned_ones_and_end_markers_incl
     assert trees["generated_tokens"].sum() == writer.engine.sampled
 
 
+def test_thinking_tokens_are_those_of_every_node_once(tokenizer, tmp_path):
+    reward = RuleReward()
+    leaves, trees = run_search(make_writer(tokenizer), reward, tmp_path / "a.jsonl")
+    done = set(zip(leaves["question_id"], leaves["path"], strict=True))
+    nodes = [each for asked in reward.asked for each in asked]
+    texts = [each.steps[-2 if (each.question_id, each.sample) in done else -1] for each in nodes]
+    assert trees["thinking_tokens"].sum() == sum(map(len, texts))  # each of THINKER's tokens is a letter
+    assert len(nodes) == trees["nodes"].sum()
+
+
 def test_nodes_have_as_many_children_as_their_rewards_are_worth(tokenizer, tmp_path):
     reward = RuleReward()
     leaves, _ = run_search(make_writer(tokenizer), reward, tmp_path / "a.jsonl", questions=make_questions(1))
@@ -279,7 +289,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(tokenizer, tmp_path):
 def test_leaves_are_merged_by_majority_by_weight_and_by_the_best():
     rows = [("q", 0, "1", True, 0.3), ("q", 1, "1", True, 0.3), ("q", 2, "2", False, 0.7), ("q", 3, None, False, 0.9)]
     rows += [("r", 0, "1", False, 0.2), ("r", 1, "2", True, 0.2), ("r", 2, None, False, 0.1), ("r", 3, None, False, 0)]
-    graded = pd.DataFrame(rows, columns=["question_id", "sample", "extracted", "correct", "reward"])
+    graded = pd.DataFrame(rows, columns=["question_id", "sample", "vote", "correct", "reward"])
     merged = search.merge_leaves(graded.assign(thinking_tokens=1)).set_index("question_id")
     assert merged.loc["q"].to_dict() == pytest.approx({"majority": 1, "weighted": 0, "best": 0})
     assert merged.loc["r"].to_dict() == pytest.approx({"majority": 0.5, "weighted": 0.5, "best": 0.5})

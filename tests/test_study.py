@@ -24,6 +24,17 @@ def test_the_line_of_a_notebook_is_the_one_the_design_gives(monkeypatch):
     )
 
 
+def test_other_questions_make_a_run_of_their_own_from_the_same_profile(tmp_path, monkeypatch):
+    monkeypatch.delenv("S1_RUNS", raising=False)
+    first, second = (study.write_line("s1-32b", name, benchmark="aime24") for name in study.ON_TESTS)
+    assert first[2] == "runs/s1-32b-aime24/04_sequential_scaling/notebook.ipynb"
+    assert first[-6:] == ["-p", "run_name", "s1-32b-aime24", "-p", "benchmark", "aime24"]
+    assert second[-3:] == ["-p", "run_name", "s1-32b-aime24"]  # it takes notebook 4's questions
+    own = study.write_line("laptop", "04_sequential_scaling", benchmark=str(tmp_path / "mine.jsonl"))
+    assert own[-3:] == ["-p", "benchmark", str(tmp_path / "mine.jsonl")]
+    assert "laptop-mine" in own[2]
+
+
 def test_a_variant_writes_to_the_run_it_names(monkeypatch):
     monkeypatch.delenv("S1_RUNS", raising=False)
     line = study.write_line("laptop", "06_ablations", variant="large")

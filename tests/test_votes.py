@@ -316,7 +316,7 @@ def test_the_interval_of_the_same_questions_narrows_with_their_number():
 
 
 def make_table(rows):
-    columns = ["question_id", "sample", "extracted", "correct", "thinking_tokens", "reward"]
+    columns = ["question_id", "sample", "vote", "correct", "thinking_tokens", "reward"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -245,9 +245,8 @@ class _Asking:
             if self.error:
                 return await self.purse.settle(worst, 0.0)
             self.journal.add(f"{_name_record(sent)}/sent", {**sent, "state": "sent", "usd": worst})
-            result, delay = await self._request(
-                self.teacher.vary(question_id), question, client, worst, is_last=not left
-            )
+            asked = self.teacher.vary(question_id)
+            result, delay = await self._request(asked, question, client, worst, is_last=not left)
             self.journal.add(_name_record(sent), {**sent, **result})
             await self.purse.settle(worst, result["usd"])
             if result["state"] != "again":
@@ -277,7 +276,7 @@ class _Asking:
         reason = judge_reply(reply, needs_thinking=self.needs_thinking)
         texts = {"thinking": reply.thinking, "attempt": reply.attempt}  # a cut trace can still be looked at
         state, usd = "failed" if reason else "trace", self._price_reply(question, reply)
-        names = ("finish", "input_tokens", "output_tokens", "reasoning_tokens")
+        names = ("finish", "served", "input_tokens", "output_tokens", "reasoning_tokens")
         facts = {name: getattr(reply, name) for name in names} | {"seconds": round(time.monotonic() - started, 3)}
         return {"state": state, "reason": reason, "detail": "", **texts, **facts, "usd": usd}, None
 

@@ -16,7 +16,7 @@ FIELDS = ("reasoning_content", "reasoning")  # DeepSeek's and older vLLM's; vLLM
 WHOLE = ("stop", "end_turn", "stop_sequence")
 CUT = ("length", "max_tokens", "model_context_window_exceeded")
 BROKEN = ("abort", "error", "insufficient_system_resource")  # the server's fault, so it may pass
-LARGEST_COUNT = 2**40
+LARGEST_COUNT, LONGEST_NAME = 2**40, 200
 GEMINI_COUNTS = {
     "promptTokenCount": "prompt_tokens",
     "candidatesTokenCount": "completion_tokens",
@@ -42,7 +42,8 @@ class FailedTry(Exception):
 class Reply:
     """A whole reply. Tokens are those that the server charges for, None if it reports none.
 
-    `reasoning_tokens`: how many of `output_tokens` were thought, also where the thinking itself isn't shown.
+    `reasoning_tokens`: how many of `output_tokens` were thought, also where the thinking itself isn't shown. `served`:
+    which model the server says it was, "" if it doesn't: some answer for a retired model with another.
     """
 
     thinking: str
@@ -52,6 +53,7 @@ class Reply:
     input_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
+    served: str = ""
 
 
 def split_thinking(text: str, markers: tuple[str, str]) -> tuple[str, str, bool]:
@@ -101,7 +103,7 @@ class ReplyReader:
         self.fields, self.markers = fields, markers
         self.thinking: list[str] = []
         self.content: list[str] = []
-        self.finish = ""
+        self.finish = self.served = ""
         self.is_over = False
         self.counts: dict[str, int] = {}
         self._rest, self._plain, self._events = bytearray(), bytearray(), 0
@@ -127,7 +129,8 @@ class ReplyReader:
         if not self.finish or self.finish in BROKEN:
             raise FailedTry("reply broke off", self.finish)
         thinking, attempt, is_closed = self._split()
-        return Reply(thinking, attempt, self.finish, is_closed, *self._count(), self.counts.get("reasoning_tokens"))
+        counts = *self._count(), self.counts.get("reasoning_tokens")
+        return Reply(thinking, attempt, self.finish, is_closed, *counts, self.served)
 
     def _take_line(self, line: bytes) -> None:
         if self.is_over:
@@ -152,6 +155,10 @@ class ReplyReader:
             raise FailedTry("not JSON in UTF-8", "no object")
         if fields.get("error"):
             raise FailedTry("server reported an error", json.dumps(fields["error"])[:2000])
+        named = (_read(fields, "model"), _read(_read(fields, "message"), "model"), _read(fields, "modelVersion"))
+        self.served = self.served or mend_text(
+            next((name[:LONGEST_NAME] for name in named if isinstance(name, str)), "")
+        )
         self.take(fields)
 
     def _take_openai(self, event: dict[str, Any]) -> None:

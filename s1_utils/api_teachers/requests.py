@@ -33,7 +33,7 @@ _GEMINI_DELAY = re.compile(r'"retryDelay":\s*"([0-9.]+)s"')
 
 
 class MissingModel(StudyError):
-    """The server has no such model (any more). `said`: its own words."""
+    """The server has no such model (any more). `said`: the status, and its own words."""
 
     def __init__(self, message: str, said: str) -> None:
         super().__init__(message)
@@ -87,7 +87,7 @@ GEMINI = Teacher(
     thinking_markers=("<thought>", "</thought>"),
     extra_body={"extra_body": {"google": {"thinking_config": {"include_thoughts": True}}}},  # twice, as documented
 )
-# The name stays while DeepSeek changes the model behind it; an open R1 of one's own server is the paper's.
+# Retired by DeepSeek on 2026-07-24, after it had long meant newer models: OWN_SERVER with the open R1 is the paper's.
 DEEPSEEK_R1 = Teacher(
     "deepseek-r1", "deepseek-reasoner", base_url="https://api.deepseek.com/v1", key_variable="DEEPSEEK_API_KEY"
 )
@@ -251,7 +251,7 @@ async def _refuse(teacher: Teacher, key: str, reply: Any) -> None:
             f"{teacher.name} refuses every request (status {status}: {text}): {advice}, then run again; what is done "
             "is kept."
         )
-        raise MissingModel(message, text) if is_missing else StudyError(message)
+        raise MissingModel(message, f"status {status}: {text}") if is_missing else StudyError(message)
     raise FailedTry(f"status {status}", text, passing=False, free=True)
 
 
