@@ -136,8 +136,10 @@ def publish(profile: str) -> None:
     large, asked = (paths.find_runs() / f"{profile}-{name}" / "06_ablations" for name in ("ablations", "conditional"))
     if not any(source.glob("*.csv")):
         raise StudyError(f"{source} has no tables: run `make study PROFILE={profile}` first.")
-    shutil.rmtree(paths.FIGURES / "data", ignore_errors=True)
-    shutil.copytree(source, paths.FIGURES / "data")
+    for old in (paths.FIGURES / "data").glob("*.csv"):
+        if not old.name.startswith("champ_"):  # made by `published_samples`, from no run
+            old.unlink()
+    shutil.copytree(source, paths.FIGURES / "data", dirs_exist_ok=True)
     report.write_tables(report.collect_large(large, source.parents[1] / "02_filter"), paths.FIGURES / "data")
     report.write_tables(report.collect_conditional(asked), paths.FIGURES / "data")
     plots.draw_all(paths.FIGURES / "data", paths.FIGURES)
