@@ -2,7 +2,7 @@
 
 Knows columns and axes; knows nothing about where the tables come from. The same table gives the same bytes (SVG, PNG).
 Sources of the forms: s1 Figure 1 (scaling), 4b (parallel), 9 (training), Table 2 (ablations), Table 8
-(training length). Figures of the selection are in selection_plots, those of samples and compute in parallel_plots, those
+(training length). Figures of the selection are in selection_plots, of samples and compute in parallel_plots,
 of lengths asked for in conditional_plots.
 """
 
