@@ -3,11 +3,14 @@
     python -m s1_utils.grading SAMPLES.jsonl --out grades.jsonl
     python -m s1_utils.grading samples_aime24.jsonl --out grades.jsonl --question doc.problem --gold doc.answer \
         --response resps.0 --grader legacy_s1
+    python -m s1_utils.grading SAMPLES.jsonl --out grades.jsonl --grader blind_judge --judge claude-sonnet-5-5 \
+        --usd IN OUT --max-usd 5
 
 Knows files, names of fields and hostile lines; leaves what is right to `graders`. Fields may lie deeper ("doc.answer",
 "resps.0"); a response may be a list, of samples of its question. Reads line by line, never more than one of bounded
-length and the answers of a chunk; the output appears whole or not at all. A line that can't be used is a row of its own
-in the output, {"line": …, "error": …}, and is named on stderr. Source: ours.
+length and the answers of a chunk (with a judge its replies too); the output appears whole or not at all. A line that
+can't be used is a row of its own in the output, {"line": …, "error": …}, and is named on stderr. What a judge said is
+journalled beside the output, so that a run that was killed pays for nothing twice. Source: ours.
 """
 
 from __future__ import annotations
@@ -22,9 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import pandas as pd
+
 from s1_utils import graders, legacy_grader, scaling
 from s1_utils.answer_text import find_boxed
 from s1_utils.choice_letters import LETTERS, find_label, name_options, read_choices, read_lone_label
+from s1_utils.collection import Judge
 from s1_utils.errors import StudyError
 from s1_utils.grading import extract_answer
 from s1_utils.paper.answers import name_gold, write_text
@@ -34,6 +40,7 @@ from s1_utils.store import write_atomically
 LONGEST_LINE = 2**26  # bytes; 64 samples of 32,768 tokens are 20 MiB
 CHUNK = 10_000  # answers that are compared together: children that do algebra start once a chunk
 MOST_NAMED = 20  # bad lines on stderr
+REPLY = "reply"  # of a row that waits for a judge; never written
 
 
 @dataclass(frozen=True)
@@ -158,15 +165,19 @@ def regrade(
     answer_type: str = "auto",
     fields: Fields = Fields(),
     ask: legacy_grader.Ask | None = legacy_grader.stand_in,
+    asked: Judge | None = None,
     workers: int = 2,
     seconds_each: float = 3.0,
     longest_line: int = LONGEST_LINE,
 ) -> Counter[str]:
     """Grade the file `path` into the file `out`, in the order of lines; counts of replies (and lines that are "bad").
 
-    Counts: right, wrong (with an answer), no answer (wrong too), undecided, bad. Raises StudyError for files that can't
-    be read or written; `out` is then as it was.
+    Counts: right, wrong (with an answer), no answer (wrong too), undecided, bad. `ask`: who answers in gpt-4o-mini's
+    place; `asked`: the judge of "blind_judge". Raises StudyError for files that can't be read or written, and as
+    `collection.ask_judge` does; `out` is then as it was.
     """
+    if (grader == graders.BLIND) != (asked is not None):
+        raise StudyError(f"A judge belongs to the grader {graders.BLIND}: give both, or neither.")
     if not path.is_file():
         raise StudyError(f"{path} is no file: name a JSON Lines file of replies.")
     if out.resolve() == path.resolve():
@@ -186,17 +197,17 @@ def regrade(
                 continue
             for sample in samples:
                 graded = _begin(sample, earlier, grader, ask)
-                waiting.append({"line": number, **graded})
+                waiting.append({"line": number, **graded} | ({REPLY: sample} if asked else {}))
             if len(waiting) >= CHUNK:
-                _write(waiting, file, counts, limits)
-        _write(waiting, file, counts, limits)
+                _write(waiting, file, counts, limits, asked)
+        _write(waiting, file, counts, limits, asked)
     return counts
 
 
 def _begin(
     sample: Sample, earlier: dict[str, dict[str, None]], grader: str, ask: legacy_grader.Ask | None
 ) -> dict[str, Any]:
-    """A row of the output; by exact rules, its verdict is still to come. The reply itself isn't kept."""
+    """A row of the output; without its verdict, unless the original's grader gives one. The reply isn't kept."""
     name = hash_question(sample.question)
     row = {"question_id": name, "sample": sample.number, "grader": grader, "answer_type": sample.answer_type}
     if grader == graders.LEGACY:
@@ -208,18 +219,34 @@ def _begin(
     return row | {"gold": sample.gold, "extracted": extract_answer(sample.response, sample.answer_type, options)}
 
 
-def _write(waiting: list[dict[str, Any]], file: TextIO, counts: Counter[str], limits: Mapping[str, Any]) -> None:
+def _write(
+    waiting: list[dict[str, Any]], file: TextIO, counts: Counter[str], limits: Mapping[str, Any], asked: Judge | None
+) -> None:
     """Grade what waits, write and count it, and forget it."""
     left = [row for row in waiting if "error" not in row and "correct" not in row]
     answers = [(row["extracted"], row["gold"], row["answer_type"]) for row in left]
     for row, grade in zip(left, graders.grade_extracted(answers, **limits), strict=True):
         row |= {"correct": grade.correct, "how": grade.how}
+    if asked and left:
+        _ask_judge(left, asked, limits)
     for row in waiting:
         file.write(json.dumps(row) + "\n")
         counts[_name_outcome(row)] += 1
         if "error" in row and counts["bad"] <= MOST_NAMED:
             print(f"line {row['line']}: {row['error']}", file=sys.stderr)
     waiting.clear()
+
+
+def _ask_judge(rows: list[dict[str, Any]], asked: Judge, limits: Mapping[str, Any]) -> None:
+    """Give each row, graded by exact rules, what a judge finds where these found or decided nothing; drop its reply."""
+    samples = [row.pop(REPLY) for row in rows]
+    named = zip(rows, samples, strict=True)
+    replies = pd.DataFrame([vars(sample) | {"question_id": row["question_id"]} for row, sample in named])
+    exact = pd.DataFrame(rows).assign(row=range(len(rows)), grader=graders.EXACT)
+    exact = exact[list(graders.GRADES)].astype(graders.GRADES)
+    found = graders.grade_blind(replies, exact, asked, **limits)[["extracted", "correct", "how"]].astype("object")
+    for row, verdict in zip(rows, found.where(found.notna(), None).to_dict("records"), strict=True):
+        row |= verdict
 
 
 def _name_outcome(row: Mapping[str, Any]) -> str:
@@ -239,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m s1_utils.grading", description=lines[0])
     parser.add_argument("samples", type=Path, help="JSON Lines, an object a line")
     parser.add_argument("--out", type=Path, required=True, help="JSON Lines to write, a reply a line")
-    parser.add_argument("--grader", choices=[graders.EXACT, graders.LEGACY], default=graders.EXACT)
+    parser.add_argument("--grader", choices=[graders.EXACT, graders.LEGACY, graders.BLIND], default=graders.EXACT)
     kinds = ["auto", "choice", "integer", "expression"]
     parser.add_argument("--answer-type", choices=kinds, default="auto", help="of all golds; auto: by each one's look")
     for name, value in vars(Fields()).items():
@@ -248,16 +275,23 @@ def main(arguments: list[str] | None = None) -> int:
         "--legacy-model", choices=["stand_in", "none"], default="stand_in",
         help="in gpt-4o-mini's place for legacy_s1: a local stand-in, or nothing, as the original without its key",
     )  # fmt: skip
+    parser.add_argument("--judge", metavar="MODEL", help="Claude, to extract what rules don't find, for blind_judge")
+    parser.add_argument("--usd", type=_read_usd, nargs=2, metavar=("IN", "OUT"), help="its prices per million tokens")
+    parser.add_argument("--max-usd", type=_read_usd, help="the most that it may cost, with what earlier runs spent")
     parser.add_argument("--workers", type=_read_count, default=2, help="processes that do algebra")
     parser.add_argument("--seconds-each", type=float, default=3.0, help="for what needs algebra")
     parser.add_argument("--longest-line", type=_read_count, default=LONGEST_LINE, help="bytes; longer ones are bad")
     chosen = parser.parse_args(arguments)
+    named = (chosen.judge, chosen.usd, chosen.max_usd)
+    if (None in named) if chosen.grader == graders.BLIND else (named != (None, None, None)):
+        parser.error(f"--grader {graders.BLIND}, --judge, --usd and --max-usd belong together: give all or none")
     fields = Fields(chosen.question, chosen.gold, chosen.response, chosen.options)
     try:
         counts = regrade(
             chosen.samples, chosen.out, grader=chosen.grader, answer_type=chosen.answer_type, fields=fields,
             ask=legacy_grader.stand_in if chosen.legacy_model == "stand_in" else None, workers=chosen.workers,
             seconds_each=chosen.seconds_each, longest_line=chosen.longest_line,
+            asked=Judge(*named, chosen.out.with_name(chosen.out.name + ".asked")) if chosen.judge else None,
         )  # fmt: skip
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -277,6 +311,12 @@ def summarise(counts: Mapping[str, int]) -> str:
         share = scaling.bound_share(counts["right"], n)
         said += f"; {100 * share.value:.1f} % right ({100 * share.low:.1f} to {100 * share.high:.1f})"
     return said + f"; bad lines: {counts['bad']:,}"
+
+
+def _read_usd(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text} is no sum above 0, such as 3 or 0.25")
+    return float(text)
 
 
 def _read_count(text: str) -> int:

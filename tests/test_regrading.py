@@ -10,11 +10,13 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from claude_server import serve_claude
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s1_utils import grading
+from s1_utils import grading, judge
 from s1_utils.errors import StudyError
 from s1_utils.regrading import Fields, main, read_lines, read_samples, regrade
 from s1_utils.store import _find_imports
@@ -231,3 +233,49 @@ def test_the_command_works_from_a_shell(tmp_path):
 def test_a_stages_key_knows_nothing_of_the_command_line():
     tree = ast.parse(Path(grading.__file__).read_text("utf-8"))
     assert sorted(_find_imports(tree)) == ["answer_text", "choice_letters"]
+
+
+# ------------------------------------------------------------------ a judge
+
+JUDGE = ["--grader", "blind_judge", "--judge", "claude-test-1", "--usd", "3", "15", "--max-usd", "1"]
+
+
+def answer_with(rows, *said):
+    """What the server says to each row's question and response."""
+    table = pd.DataFrame([{"id": str(i), "question": r["question"], "attempt": r["response"]} for i, r in rows])
+    replies = [json.dumps({"reason": "so", "found": bool(answer), "answer": answer}) for answer in said]
+    return {ask.user: [reply] for ask, reply in zip(judge.make_extract_asks(table), replies, strict=True)}
+
+
+def test_a_judge_extracts_from_a_shell_and_a_second_run_pays_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
+    half = GOOD | {"gold": r"\frac{1}{2}", "response": r"\boxed{0.5}"}
+    rows = [half, half | {"response": "1/2 it is"}, half | {"response": "2/3 perhaps"}, half | {"response": "hm"}]
+    path, out = write(tmp_path / "in.jsonl", *rows, b"{torn"), tmp_path / "out.jsonl"
+    outcomes = answer_with(list(enumerate(rows))[1:], "1/2", "2/3", "")
+    with serve_claude(outcomes=outcomes) as server:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        for _ in range(2):
+            assert main([str(path), "--out", str(out), *JUDGE]) == 0
+            assert sum(server.asked.values()) == 3  # none about the reply that rules read
+    assert all("gold" not in text and "Correct answer" not in text for text in server.asked)
+    assert [row.get("correct") for row in read(out)] == [True, True, False, False, None]
+    assert [row.get("extracted") for row in read(out)] == ["0.5", "1/2", "2/3", None, None]
+    assert {row["grader"] for row in read(out)[:-1]} == {"blind_judge"}
+    assert not any("reply" in row for row in read(out))
+    assert "2 right, 1 wrong, 1 no answer, 0 undecided" in capsys.readouterr().out
+
+
+def test_without_a_key_the_judge_says_so_and_nothing_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    path, out = write(tmp_path / "in.jsonl", GOOD | {"response": "no idea"}), tmp_path / "out.jsonl"
+    assert main([str(path), "--out", str(out), *JUDGE]) == 1
+    assert "ANTHROPIC_API_KEY isn't set" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("given", [JUDGE[2:], JUDGE[:4], JUDGE[:-2], [*JUDGE[:-1], "0"], [*JUDGE[:-1], "nan"]])
+def test_a_judge_needs_a_model_prices_and_a_limit(tmp_path, given, capsys):
+    with pytest.raises(SystemExit):
+        main([str(write(tmp_path / "in.jsonl", GOOD)), "--out", str(tmp_path / "out.jsonl"), *given])
+    assert "--max-usd" in capsys.readouterr().err
