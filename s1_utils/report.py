@@ -1,20 +1,25 @@
-"""The small tables that figures are drawn from, and the results table of the README.
+"""A run's small tables with where they come from, and the tables of the README.
 
-Knows which stage computed which table; knows nothing about how figures look.
+Knows the folders of a profile's run, and Markdown; how each table is made is `figure_tables`', how figures look is not
+known here.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from s1_utils import obedience, plots, recipes, stability
+from s1_utils import params, paths, plots, provenance
+from s1_utils.claim_rules import STATUSES
 from s1_utils.errors import StudyError
+from s1_utils.figure_tables import OPTIONAL, TABLES, VARIANTS, Builder
+from s1_utils.provenance import Recorder
 from s1_utils.store import Stage, write_atomically
 
+NOT_OURS = "champ_"  # tables of replies that others published
 FLOW = {  # notebook: (reads, writes)
     "01_collect": (
         "nothing",
@@ -42,95 +47,74 @@ FLOW = {  # notebook: (reads, writes)
 }
 
 
+# ------------------------------------------------------------------ tables
+
+
 def collect_tables(stage: Stage) -> dict[str, pd.DataFrame]:
     """figure → its tidy table, from the finished stages that `stage` reads; nothing for what was not run."""
-    manifests = {name: json.loads((stage.upstream[name] / "manifest.json").read_text("utf-8")) for name in FLOW}
-    minutes = [(name, round(manifest["wall_seconds"] / 60, 1)) for name, manifest in manifests.items()]
-    chance = round(manifests["04_sequential_scaling"]["chance"], 6)
-    subsets, features = stage.read("02_filter", "subsets"), stage.read("02_filter", "features")
-    selected = subsets[subsets["subset"] == subsets["subset"].iloc[0]]
-    forced = recipes.list_points(
-        stage.read("06_ablations", "curve"), stage.read("06_ablations", "subsets"), control="budget"
-    )
-    differences = stage.read("06_ablations", "differences")
-    return {
-        "funnel": stage.read("02_filter", "funnel"),
-        "domains": stability.list_bubbles(selected, features).round(3),
-        "lengths": stability.bin_lengths(subsets, features).round(3),
-        "inclusion": stability.list_steps(stage.read("02_filter", "inclusion")).round(4),
-        "stability": stage.read("02_filter", "stability").round(4),
-        "training": stage.read("03_sft", "training").round({"loss": 5, "grad_norm": 5, "learning_rate": 11}),
-        "sequential": stage.read("04_sequential_scaling", "curve").assign(chance=chance),
-        "waits": stage.read("04_sequential_scaling", "waits").round(6),
-        "measures": stage.read("04_sequential_scaling", "measures").round(4),
-        "methods": stage.read("04_sequential_scaling", "methods_curve").assign(chance=chance),
-        "methods_measured": stage.read("04_sequential_scaling", "methods").round(4),
-        "verdicts": stage.read("04_sequential_scaling", "verdicts").round(4),
-        "quirks": stage.read("04_sequential_scaling", "quirks").round(6),
-        "soft": stage.read("04_sequential_scaling", "soft").round(6),
-        "changes": stage.read("04_sequential_scaling", "changes"),
-        "graders": stage.read("04_sequential_scaling", "graders").round(6),
-        "parallel": _write_flops(stage.read("05_parallel_scaling", "curve")).assign(chance=chance),
-        "frontier": _write_flops(stage.read("05_parallel_scaling", "frontier")),
-        "parallel_differences": _write_flops(stage.read("05_parallel_scaling", "differences")),
-        "parallel_turns": _write_flops(stage.read("05_parallel_scaling", "turns")),
-        "parallel_noise": stage.read("05_parallel_scaling", "noise").round(6),
-        "decoding_steps": stage.read("05_parallel_scaling", "steps").round(5),
-        "rejection": stage.read("05_parallel_scaling", "rejection").round(6),
-        "combination": _write_flops(stage.read("05_parallel_scaling", "combination")),
-        "ablations": forced.assign(chance=chance),
-        "subset_differences": recipes.add_paper(differences, "budget").round(6),
-        "train_length": stage.read("06_ablations", "lengths").round(6),
-        "stages": pd.DataFrame(minutes, columns=["notebook", "minutes"]),
-        "ablation_differences": differences.round(6),
-        **_describe_asks(stage.read("06_ablations", "conditional"), stage.read("06_ablations", "obedience")),
-    }
+    run = Recorder(stage.upstream)
+    tables = {name: build(run) for name, build in TABLES.items()}
+    return {name: table for name, table in tables.items() if len(table) or name not in OPTIONAL}
 
 
-def collect_large(ablations: Path, features: Path) -> dict[str, pd.DataFrame]:
-    """The tables of the larger ablations (`make ablations`), of the folders of its stage and of notebook 2's.
-
-    Empty if it wasn't run, or isn't finished.
-    """
-    if not (ablations / "manifest.json").exists():
-        return {}
-    names = ("subsets", "curve", "differences", "lengths")
-    subsets, curve, differences, lengths = (pd.read_parquet(ablations / f"{name}.parquet") for name in names)
-    summary = stability.summarise_subsets(
-        subsets[subsets["seed"] == subsets["seed"].min()], pd.read_parquet(features / "features.parquet")
-    )
-    points = recipes.list_points(curve, subsets, "budget").merge(summary[["subset", "tokens", "attempt_right"]])
-    return {
-        "ablations_large": recipes.add_paper(differences, "budget").round(6),
-        "ablations_large_points": points.round(6),
-        "ablations_large_differences": differences.round(6),
-        "ablations_large_lengths": lengths.round(6),
-    }
-
-
-def collect_conditional(ablations: Path) -> dict[str, pd.DataFrame]:
-    """The tables of models asked for a length, of the folder of their stage; empty if it isn't finished."""
-    if not (ablations / "manifest.json").exists():
-        return {}
-    return _describe_asks(*(pd.read_parquet(ablations / f"{name}.parquet") for name in ("conditional", "obedience")))
-
-
-def _describe_asks(asks: pd.DataFrame, slopes: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    if asks.empty:
-        return {}
-    return {"conditional": obedience.list_points(asks), "conditional_asks": asks, "conditional_slopes": slopes}
-
-
-def _write_flops(table: pd.DataFrame) -> pd.DataFrame:
-    """Six significant digits: shares and FLOPs stand in one table."""
-    numbers = table.select_dtypes("float").columns
-    return table.assign(**{name: [float(f"{value:.6g}") for value in table[name]] for name in numbers})
+def collect_sourced(
+    builders: Mapping[str, Builder], folders: Mapping[str, Path], profile: str
+) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]]]:
+    """(tables, their provenance) of `builders` from the finished stages in `folders` (stage → folder)."""
+    tables, entries = {}, {}
+    for name, build in builders.items():
+        run = Recorder(folders)
+        table = build(run)
+        if len(table) or name not in OPTIONAL:
+            tables[name], entries[name] = table, provenance.describe_sources(run.sources, profile)
+    return tables, entries
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     for name, table in tables.items():
         with write_atomically(folder / f"{name}.csv") as path:
             table.to_csv(path, index=False, lineterminator="\n")
+
+
+def replace_tables(data: Path, tables: Mapping[str, pd.DataFrame], entries: Mapping[str, dict[str, Any]]) -> None:
+    """Put a run's tables, with their provenance, in the place of all those in `data` that a run made before.
+
+    Tables that no run made (champ_*, by `published_samples`) stay; raises StudyError if one of them was edited.
+    """
+    kept = sorted(path.stem for path in data.glob(f"{NOT_OURS}*.csv"))
+    known = provenance.read(data)
+    provenance.require_unedited(data, [name for name in kept if name in known])
+    for old in data.glob("*.csv"):
+        if old.stem not in kept:
+            old.unlink()
+    write_tables(tables, data)
+    provenance.write(data, {**dict.fromkeys(kept, provenance.NO_RUN), **entries})
+
+
+def collect_all(profile: str) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]]]:
+    """(tables, their provenance) of a profile's finished run, and of those of its VARIANTS that are finished.
+
+    Raises StudyError for a profile that doesn't exist, and where its run isn't finished, naming what is missing.
+    """
+    runs = paths.find_runs()
+    if not (runs / profile).is_dir():
+        params.find_yaml(params.CollectParams, profile)
+    folders = provenance.find_stages(runs, profile, profile, FLOW)
+    if missing := [name for name in FLOW if name not in folders]:
+        raise StudyError(
+            f"{runs / profile} isn't finished ({', '.join(missing)}): run `make study PROFILE={profile}`, "
+            "it goes on from there."
+        )
+    tables, entries = collect_sourced(TABLES, folders, profile)
+    for variant, (stage, builders) in VARIANTS.items():
+        run = f"{profile}-{variant}"
+        if (runs / run / stage / provenance.MANIFEST).exists():
+            found = collect_sourced(builders, provenance.find_stages(runs, run, profile, FLOW), profile)
+            tables, entries = tables | found[0], entries | found[1]
+    return tables, entries
+
+
+# ------------------------------------------------------------------ the README
 
 
 def find_stamp(stage: Stage) -> str:
@@ -186,8 +170,29 @@ def write_ablations(tables: Mapping[str, pd.DataFrame]) -> str:
     return "\n".join(lines)
 
 
-def _write_interval(value: float, low: float, high: float, *, signed: bool = False) -> str:
-    return f"{value:{'+' if signed else ''}.1f} [{low:.1f}, {high:.1f}]".replace("-", "−")
+def _write_interval(value: float, low: float, high: float, *, signed: bool = False, digits: int = 1) -> str:
+    text = f"{value:{'+' if signed else ''}.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return text.replace("-", "−")
+
+
+def write_claims(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The qualitative claims with the laptop's verdicts, and how many published numbers have which status."""
+    if "ledger" not in tables:
+        return "Not made: `make publish`."
+    ledger = tables["ledger"]
+    lines = [
+        "| the paper's claim | there | here, on the laptop's own experiment | value [95 % or wider] |",
+        "|---|---|---|--:|",
+    ]
+    for row in ledger[ledger["kind"] == "statement"].itertuples():
+        value = ""
+        if pd.notna(row.laptop_value):
+            how = {"signed": row.metric == "points", "digits": 2 if row.metric.startswith("doublings") else 1}
+            value = f"{_write_interval(row.laptop_value, row.laptop_low, row.laptop_high, **how)} {row.metric}"
+        lines.append(f"| {row.statement} | {row.where} | {row.laptop_verdict} | {value} |")
+    statuses = ledger.loc[ledger["kind"] == "number", "status"].value_counts()
+    counted = ", ".join(f"{statuses.get(status, 0)} {status}" for status in STATUSES)
+    return "\n".join([*lines, "", f"{statuses.sum()} published numbers: {counted}."])
 
 
 def write_stages(tables: Mapping[str, pd.DataFrame]) -> str:
@@ -210,12 +215,15 @@ def update_readme(data: Path, readme: Path) -> None:
     tables = {path.stem: pd.read_csv(path) for path in sorted(data.glob("*.csv"))}
     text = readme.read_text("utf-8")
     written = {
+        "claims": write_claims(tables),
         "results": write_results(tables),
         "ablations": write_ablations(tables),
         "stages": write_stages(tables),
     }
     for name, table in written.items():
         markers = (f"<!-- {name} -->", f"<!-- /{name} -->")
+        if name == "claims" and markers[0] not in text:
+            continue
         if not all(marker in text for marker in markers):
             raise StudyError(f"{readme} lacks the markers {' '.join(markers)}: put them where the table belongs.")
         before, rest = text.split(markers[0])

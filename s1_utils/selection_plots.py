@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from s1_utils.plot_style import BLUE, COLOURS, GREY, ORANGE
+from s1_utils.plot_labels import label_point, set_log_axis
+from s1_utils.plot_style import BLUE, COLOURS, GREY, ORANGE, PALE, SMALL, WIDTH, darken
 
-PAPER = "#b9b9b9"
-FIELDS = {"mathematics": BLUE, "other": ORANGE}
-KEY = 235.0  # points: the width of the key beside the bubbles
+FIELDS = {"mathematics": (BLUE, "-"), "other": (ORANGE, "--")}  # colour and edge
+SIDE, LINE, NUMBER = 300.0, 11.5, 7.0  # points: the box of the bubbles, a line of the key, half the room of a number
 CHARACTER = 0.58  # its width in DejaVu Sans, in font sizes: the mean of usual letters
 
 
@@ -30,20 +30,17 @@ def draw_funnel(ax: Any, table: pd.DataFrame) -> None:
     _draw_counts(ax, y + 0.18 * with_paper, table["rows"], left, {"color": BLUE, "height": 0.4 if with_paper else 0.62})
     if with_paper:
         ax.figure.set_figheight(max(ax.figure.get_figheight(), 0.42 * len(table) + 0.9))
-        _draw_counts(ax, y - 0.2, paper, left, {"color": PAPER, "height": 0.2})
-        ax.legend(ax.containers, ["here", "paper"], loc="upper right", bbox_to_anchor=(-0.02, 0), ncols=2)
+        _draw_counts(ax, y - 0.2, paper, left, {"color": PALE, "height": 0.2})
     ax.set_yticks(y.tolist(), table["step"])
-    ax.set_xlim(left, right)
-    ax.set_xscale("log")
-    ax.minorticks_off()
+    set_log_axis(ax, left, right, most=7)
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel("questions")
-    ax.set_title("From collected questions to training data", loc="left", fontsize=10)
+    ax.set_xlabel("questions (blue: here, grey: paper)" if with_paper else "questions")
+    ax.set_title("From collected questions to training data", loc="left")
 
 
 def _draw_counts(ax: Any, y: Any, counts: pd.Series, left: float, look: dict[str, Any]) -> None:
     ax.barh(y[counts.notna()], counts.dropna().astype(float), **look)
-    text = {"fontsize": 8} if look["color"] == BLUE else {"fontsize": 7, "color": GREY}
+    text = {"fontsize": SMALL, "color": BLUE if look["color"] == BLUE else darken(GREY)}
     for yi, count in zip(y[counts.notna()], counts.dropna(), strict=True):  # a bar of 0 has no place on a log axis
         ax.annotate(f"{int(count):,}", (count or left, yi), (4, 0), textcoords="offset points", va="center", **text)
 
@@ -82,42 +79,47 @@ def _find_places(centres: np.ndarray, reach: np.ndarray) -> np.ndarray:
 def draw_domains(ax: Any, table: pd.DataFrame) -> None:
     """A bubble a domain, as large as it has questions: domain, questions, thinking_tokens (mean), field.
 
-    The axis counts points of 1/72 inch, as font sizes do; the figure takes the size that its labels need.
+    The axis counts points of 1/72 inch, as font sizes do. Titles that don't fit in their bubble stand in a key below.
     """
     from matplotlib.patches import Circle
 
     rows = table[table["questions"] > 0].sort_values(["questions", "domain"], ascending=[False, True])
-    side = min(440.0, 150 + 10.0 * len(rows))
-    centres, radii = _scale_to_box(np.sqrt(rows["questions"].to_numpy(float)), side)
+    centres, radii = _scale_to_box(np.sqrt(rows["questions"].to_numpy(float)), SIDE)
     key: list[tuple[str, str]] = []
     for (x, y), radius, row in zip(centres, radii, rows.itertuples(), strict=True):
-        colour = FIELDS.get(row.field, GREY)
-        ax.add_patch(Circle((x, y), radius, facecolor=f"{colour}38", edgecolor=colour, linewidth=0.8))
+        colour, edge = FIELDS.get(row.field, (GREY, ":"))
+        ax.add_patch(Circle((x, y), radius, facecolor=f"{colour}2e", edgecolor=colour, linewidth=0.9, linestyle=edge))
         title, numbers = row.domain.replace("$", "").split(" (")[0], f"{row.questions:,} · {row.thinking_tokens:,.0f}"
         size, text = _fit_label(title, numbers, radius)
         if not text:
-            key.append((f"{len(key) + 1}  {textwrap.shorten(title, 46, placeholder=' …')}  {numbers}", colour))
-            size, text = min(8.0, 1.05 * radius), str(len(key))
+            key.append((f"{len(key) + 1}  {textwrap.shorten(title, 46, placeholder=' …')}  {numbers}", darken(colour)))
+            size, text = SMALL, str(len(key))
         ax.text(x, y, text, size=size, ha="center", va="center", linespacing=1.1, parse_math=False)
-    top = max((centres[:, 1] + radii).max(), min(side, 11 * len(key) + 24))
-    _draw_key(ax, key, (side + 14, top), [field for field in FIELDS if (rows["field"] == field).any()])
-    ax.figure.set_size_inches((side + KEY + 20) / 72, (top + 48) / 72)
-    left, count = -2 if key else -KEY / 2, f"{rows['questions'].sum():,}"
-    ax.set(xlim=(left, left + side + KEY), ylim=(-2, top + 2), aspect="equal")
+    top, fields = (centres[:, 1] + radii).max(), [field for field in FIELDS if (rows["field"] == field).any()]
+    below = _draw_key(ax, key, fields if len(fields) > 1 else [])
+    ax.figure.set_size_inches(WIDTH, (1.05 * (top - below + 6) + 30) / 72)
+    ax.set(xlim=(-1, SIDE + 1), ylim=(below - 3, top + 3), aspect="equal", anchor="N")
     ax.set_axis_off()
-    ax.set_title(f"{count} questions by domain (questions · mean thinking tokens)", loc="left", fontsize=10)
+    ax.set_title(f"{rows['questions'].sum():,} questions by domain (questions · mean thinking tokens)", loc="left")
 
 
 def _scale_to_box(radii: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:
-    centres = pack_circles(radii)
-    low, high = (centres - radii[:, None]).min(0), (centres + radii[:, None]).max(0)
-    scale = side / (high - low).max()
-    return (centres - low) * scale, radii * scale
+    """Centres and radii in a box of `side`; small circles stand so far apart that each has room for a number."""
+    room = radii
+    for _ in range(2):
+        room = np.maximum(room, NUMBER * _measure_box(pack_circles(room), room) / side)
+    centres = pack_circles(room)
+    scale = side / _measure_box(centres, room)
+    return (centres - (centres - room[:, None]).min(0)) * scale, radii * scale
+
+
+def _measure_box(centres: np.ndarray, radii: np.ndarray) -> float:
+    return float(((centres + radii[:, None]).max(0) - (centres - radii[:, None]).min(0)).max())
 
 
 def _fit_label(title: str, numbers: str, radius: float) -> tuple[float, str]:
     """The largest font size at which the wrapped title and the numbers lie in the circle, and the text ("": none)."""
-    for size in (10.0, 9.0, 8.0, 7.0, 6.0, 5.0):
+    for size in (10.0, 9.0, SMALL):
         for width in range(max(map(len, title.split()), default=1), len(title) + 1):
             lines = [*textwrap.wrap(title, width), numbers]
             heights = [1.2 * size * (abs(i - (len(lines) - 1) / 2) + 0.5) for i in range(len(lines))]
@@ -127,13 +129,18 @@ def _fit_label(title: str, numbers: str, radius: float) -> tuple[float, str]:
     return 0.0, ""
 
 
-def _draw_key(ax: Any, key: list[tuple[str, str]], corner: tuple[float, float], fields: list[str]) -> None:
-    (x, top), height = corner, min(11.0, (corner[1] - 24) / max(1, len(key)))
-    for i, field in enumerate(fields if len(fields) > 1 else []):
-        ax.text(x + 80 * i, top - 6, f"●  {field}", size=8, color=FIELDS[field], va="center")
-    for i, (text, colour) in enumerate(key):
-        look = {"size": min(7.5, 0.8 * height), "color": colour, "va": "center"}
-        ax.text(x, top - 24 - height * i, text, parse_math=False, **look)
+def _draw_key(ax: Any, key: list[tuple[str, str]], fields: list[str]) -> float:
+    """The fields and the numbered titles under the bubbles; returns where they end."""
+    at = -6.0
+    edges = {"-": "solid", "--": "dashed"}
+    if fields:
+        text = ", ".join(f"{field}: {edges[FIELDS[field][1]]}" for field in fields)
+        ax.text(0, at, text, size=SMALL, va="top")
+        at -= LINE
+    for text, colour in key:
+        ax.text(0, at, text, parse_math=False, size=SMALL, color=colour, va="top")
+        at -= LINE
+    return at
 
 
 def draw_lengths(ax: Any, table: pd.DataFrame) -> None:
@@ -148,26 +155,26 @@ def draw_lengths(ax: Any, table: pd.DataFrame) -> None:
     widths = np.diff(np.log2(edges) if is_log else edges)
     peaks, ticks = [(share / widths).max() for share in shares], []
     scale = min(0.85 / np.median(peaks), 1.7 / max(peaks))  # one peak may reach into the row above
-    for base, name, share, colour in zip(range(0, -len(subsets), -1), subsets, shares, COLOURS * 9, strict=False):
-        steps = {"values": base + scale * share / widths, "edges": edges, "baseline": base, "color": colour}
+    for base, name, share in zip(range(0, -len(subsets), -1), subsets, shares, strict=True):
+        steps = {"values": base + scale * share / widths, "edges": edges, "baseline": base, "color": BLUE}
         ax.stairs(**steps, fill=True, alpha=0.2)
         ax.stairs(**steps)
         median = np.interp(0.5, np.r_[0, share.cumsum()], edges)
-        ax.plot([median], [base], marker="^", color=colour, clip_on=False)
+        ax.plot([median], [base], marker="^", color=ORANGE, clip_on=False)
         ticks.append(f"{name}\nn = {table[table['subset'] == name]['questions'].sum():,}\nmedian {median:,.0f}")
-    ax.set_yticks(range(0, -len(subsets), -1), ticks, va="bottom", fontsize=8)
+    ax.set_yticks(range(0, -len(subsets), -1), ticks, va="bottom")
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(bottom=-len(subsets) + 0.95)
     _set_length_axis(ax, edges[0], edges[-1], is_log)
     ax.set_xlabel("thinking tokens (▲ median; equal areas)")
-    ax.set_title("How long the chosen traces are", loc="left", fontsize=10)
+    ax.set_title("How long the chosen traces are", loc="left")
 
 
 def _set_length_axis(ax: Any, low: float, high: float, is_log: bool) -> None:
     if is_log:
         ax.set_xscale("log", base=2)
         ticks = 2.0 ** np.arange(max(0, math.ceil(math.log2(low))), math.floor(math.log2(high)) + 1)
-        ticks = ticks[:: math.ceil(len(ticks) / 9)]
+        ticks = ticks[:: math.ceil(len(ticks) / 7)]
         ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
         ax.minorticks_off()
     else:
@@ -178,22 +185,27 @@ def _set_length_axis(ax: Any, low: float, high: float, is_log: bool) -> None:
 def draw_inclusion(ax: Any, table: pd.DataFrame) -> None:
     """How often each question is chosen over seeds: subset, rank, share (falling), size, forced (included outright)."""
     table = table.assign(rank=table["rank"] - table["rank"].min() + 1)
-    for size in sorted(set(table["size"])):
-        ax.plot([1, size, size], [100, 100, 0], color=GREY, linestyle=":", linewidth=1)
-        ax.annotate(f"{size:,}", (size, 100), (3, -9), textcoords="offset points", fontsize=7.5, color=GREY)
     for i, (subset, rows) in enumerate(table.groupby("subset", sort=False)):
         colour, rows = COLOURS[i % len(COLOURS)], rows.sort_values("rank")
-        ax.plot(rows["rank"], 100 * rows["share"], color=colour, drawstyle="steps-mid", label=subset)
+        line = ("-", "--", "-.", ":")[i % 4]
+        ax.plot(rows["rank"], 100 * rows["share"], color=colour, drawstyle="steps-mid", linestyle=line)
+        middle = rows.iloc[(rows["share"] - rows["share"].max() / 2).abs().argmin()]
+        label_point(ax, (middle["rank"], 100 * middle["share"]), subset, colour)
         forced = rows[rows["forced"].astype(bool)]
         if len(forced):
-            look = {"linewidth": 6, "alpha": 0.3, "label": f"included outright ({len(forced):,})"}
-            ax.plot(forced["rank"], 100 * forced["share"], color=colour, **look)
+            ax.plot(forced["rank"], 100 * forced["share"], color=colour, linewidth=6, alpha=0.3)
+            label_point(ax, (forced["rank"].median(), 100), f"included outright ({len(forced):,})", colour)
+    for size in sorted(set(table["size"])):
+        ax.plot([1, size, size], [100, 100, 0], color=GREY, linestyle=":", linewidth=1)
+        label_point(ax, (size, 92), f"{size:,} are chosen", GREY)
     if table["rank"].max() > 8 * table["size"].min():
         ax.set_xscale("log")
+    else:
+        ax.locator_params(axis="x", integer=True)
+    ax.minorticks_off()
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_xlim(left=1)
-    ax.set_ylim(0, 104)
+    ax.set_ylim(0, 110)
     ax.set_xlabel("questions, most often chosen first (dotted: all seeds agree)")
     ax.set_ylabel("seeds that choose it (%)")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7.5)
-    ax.set_title("How stable the selection is over seeds", loc="left", fontsize=10)
+    ax.set_title("How stable the selection is over seeds", loc="left")

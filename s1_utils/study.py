@@ -7,7 +7,9 @@ Knows the order of the notebooks and the shell lines; knows nothing of what happ
   python -m s1_utils.study lines laptop      the papermill lines, to run by hand
   python -m s1_utils.study copy laptop mine  a profile of your own, ready to edit
   python -m s1_utils.study plan s1-32b       what a profile will cost, before anything is spent
-  python -m s1_utils.study figures           redraw figures/ from figures/data
+  python -m s1_utils.study figures [--pdf]   redraw figures/ from figures/data
+  python -m s1_utils.study compare laptop mine [--figure parallel] --out FOLDER   runs in one figure
+  python -m s1_utils.study tables --out FOLDER   the paper's tables with ours, as LaTeX and Markdown
   python -m s1_utils.study publish laptop    replace figures/ and README's table by a run's
 """
 
@@ -125,25 +127,29 @@ def copy_profile(source: str, name: str) -> None:
 
 
 def publish(profile: str) -> None:
-    """Copy a run's figure tables to figures/data, redraw figures/, and write README's tables.
+    """Put the tables of a run's finished stages, and the ledger, into figures/data; redraw figures/; write README's.
 
-    With those of its larger ablations, in the run <profile>-ablations, and of its models asked for a length, in
-    <profile>-conditional, if there are any.
+    With those of the runs <profile>-ablations (larger), <profile>-conditional (asked for a length), <profile>-six and
+    <profile>-rebase, if there are any. Tables are made from the stages again, so that no edited one is published.
     """
-    from s1_utils import plots, report
+    from s1_utils import claims, plots, report
 
-    source = paths.find_runs() / profile / "figures" / "data"
-    large, asked = (paths.find_runs() / f"{profile}-{name}" / "06_ablations" for name in ("ablations", "conditional"))
-    if not any(source.glob("*.csv")):
-        raise StudyError(f"{source} has no tables: run `make study PROFILE={profile}` first.")
-    for old in (paths.FIGURES / "data").glob("*.csv"):
-        if not old.name.startswith("champ_"):  # made by `published_samples`, from no run
-            old.unlink()
-    shutil.copytree(source, paths.FIGURES / "data", dirs_exist_ok=True)
-    report.write_tables(report.collect_large(large, source.parents[1] / "02_filter"), paths.FIGURES / "data")
-    report.write_tables(report.collect_conditional(asked), paths.FIGURES / "data")
-    plots.draw_all(paths.FIGURES / "data", paths.FIGURES)
-    report.update_readme(paths.FIGURES / "data", paths.ROOT / "README.md")
+    data = paths.FIGURES / "data"
+    report.replace_tables(data, *report.collect_all(profile))
+    claims.publish(data, paths.find_runs())
+    plots.draw_all(data, paths.FIGURES)
+    report.update_readme(data, paths.ROOT / "README.md")
+
+
+def draw_figures(*, pdf: bool = False) -> None:
+    """Redraw figures/ from figures/data, and say which tables are no longer what was published."""
+    from s1_utils import plots
+
+    data = paths.FIGURES / "data"
+    names = plots.draw_all(data, paths.FIGURES, kinds=(*plots.KINDS, "pdf") if pdf else plots.KINDS)
+    print(f"Drew {len(names)} figures in {_shorten(paths.FIGURES)}.")
+    if edited := sorted(plots.find_edited(data)):
+        print(f"Edited by hand, or never recorded: {', '.join(edited)}. Their figures say so: `make publish` mends it.")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -160,7 +166,13 @@ def main(arguments: list[str] | None = None) -> int:
     copy = commands.add_parser("copy")
     copy.add_argument("source")
     copy.add_argument("name")
-    commands.add_parser("figures")
+    commands.add_parser("figures").add_argument("--pdf", action="store_true", help="PDF too")
+    compare = commands.add_parser("compare")
+    compare.add_argument("runs", nargs="+", metavar="RUN")
+    compare.add_argument("--figure", choices=("sequential", "parallel"), default="sequential")
+    compare.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    compare.add_argument("--mixed", action="store_true", help="runs made by different code, each named with its code")
+    commands.add_parser("tables").add_argument("--out", type=Path, required=True, metavar="FOLDER")
     commands.add_parser("plan").add_argument("profile")
     commands.add_parser("publish").add_argument("profile")
     chosen = parser.parse_args(arguments)
@@ -183,9 +195,17 @@ def _run_command(chosen: argparse.Namespace) -> None:
         plan.print_plan(chosen.profile)
         memory_advice.print_profile(chosen.profile)
     elif chosen.command == "figures":
-        from s1_utils import plots
+        draw_figures(pdf=chosen.pdf)
+    elif chosen.command == "compare":
+        from s1_utils import comparison
 
-        plots.draw_all(paths.FIGURES / "data", paths.FIGURES)
+        for path in comparison.draw_runs(chosen.runs, chosen.figure, chosen.out, mixed=chosen.mixed):
+            print(path)
+    elif chosen.command == "tables":
+        from s1_utils import paper_tables
+
+        for path in paper_tables.write_tables(paths.FIGURES / "data", chosen.out):
+            print(path)
     else:
         several = ON_TESTS if chosen.benchmark else NOTEBOOKS[NOTEBOOKS.index(chosen.first) :]
         notebooks = [chosen.only] if chosen.only else several

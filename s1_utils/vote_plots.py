@@ -1,22 +1,24 @@
 """Figures of pass@k and maj@k of models whose samples are there, a panel a model.
 
-Knows columns and axes; knows nothing about where the samples come from. `plots` draws what is in `FIGURES`.
-Source of the form: s1 figure 4b, without its axis of tokens, which published samples don't have. Tests:
-tests/test_published_samples.py.
+Knows columns and axes; knows nothing about where the samples come from. `plots` keeps the list of figures. Undecided
+samples count as wrong. Source of the form: s1 figure 4b, without its axis of tokens, which published samples don't
+have. Tests: tests/test_published_samples.py.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from s1_utils.plot_style import GREY, ORANGE
+from s1_utils.plot_labels import label_point
+from s1_utils.plot_style import GREY, ORANGE, SMALL, Look
 
-LOOKS = {"pass_k": (GREY, "v", "any of k (pass@k)"), "maj_k": (ORANGE, "^", "majority of k")}
+LOOKS = {"pass_k": Look(GREY, "v", "any of k", ":"), "maj_k": Look(ORANGE, "^", "majority")}
 MOST_PANELS = 12
-GAP = 7.0  # least distance of two names, in points of the axis, 0 to 100
+TITLE_WIDTH = 25  # characters
 
 
 def name_panels(votes: pd.DataFrame, keys: Sequence[str] = ("model", "setting", "task")) -> pd.DataFrame:
@@ -31,30 +33,25 @@ def name_panels(votes: pd.DataFrame, keys: Sequence[str] = ("model", "setting", 
 
 
 def draw_votes(ax: Any, table: pd.DataFrame) -> None:
-    """Both expectations against k, with their bands; names right of the lines.
+    """Both expectations against k, with their bands, each named where it ends.
 
     Columns: panel, questions, k, undecided, pass_k, maj_k, each with _low and _high (shares).
     """
     rows = table.sort_values("k")
-    at = 100.0
-    for name, (colour, marker, label) in LOOKS.items():
+    for name, look in LOOKS.items():
         low, value, high = (100 * rows[column] for column in (f"{name}_low", name, f"{name}_high"))
-        ax.fill_between(rows["k"], low, high, color=colour, alpha=0.15, linewidth=0)
-        ax.plot(rows["k"], value, color=colour, marker=marker, markersize=4.5)
-        at = min(at - GAP, value.iloc[-1])  # any of k is never below the majority
-        ax.annotate(label, (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, color=colour,
-                    annotation_clip=False)  # fmt: skip
+        ax.fill_between(rows["k"], low, high, color=look.colour, alpha=0.15, linewidth=0)
+        ax.plot(rows["k"], value, **look.style)
+        label_point(ax, (rows["k"].iloc[-1], value.iloc[-1]), look.label, look.colour)
     ax.set_xscale("log", base=2)
     ax.set_xticks(rows["k"], [f"{k:g}" for k in rows["k"]])
     ax.minorticks_off()
-    ax.set_ylim(0, 100)
+    ax.set_ylim(0, 105)
+    ax.set_yticks(range(0, 101, 25))
     ax.set_xlabel("samples (k)")
     ax.set_ylabel("accuracy (%)")
     first = rows.iloc[0]
-    ax.set_title(f"{first['panel']}: {first['questions']} questions", loc="left", fontsize=10, parse_math=False)
+    title = textwrap.fill(f"{first['panel']}: {first['questions']} questions", TITLE_WIDTH)
     if first["undecided"] > 0:
-        text = f"{100 * first['undecided']:.0f} % of samples undecided, counted as wrong"
-        ax.annotate(text, (0.02, 0.02), xycoords="axes fraction", fontsize=7, color=GREY)
-
-
-FIGURES = {"votes": (draw_votes, (4.4, 2.9)), "champ_votes": (draw_votes, (4.4, 2.9))}
+        title += f"\n({100 * first['undecided']:.0f} % of samples undecided)"
+    ax.set_title(title, loc="left", fontsize=SMALL, parse_math=False)
