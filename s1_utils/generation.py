@@ -19,6 +19,7 @@ from s1_utils import chat, models
 from s1_utils.budget_forcing import AUTO, Ids, Markers, Point, Policy, Setting, fit_settings, force_budget
 from s1_utils.engines import Row
 from s1_utils.errors import StudyError
+from s1_utils.peers import share
 from s1_utils.progress import track
 from s1_utils.sources import derive_seed
 from s1_utils.store import Journal
@@ -196,12 +197,12 @@ def run_groups(
     label: str,
     group_size: int,
 ) -> Iterator[dict[str, Any]]:
-    """The records of every task, group by group, from the journal where they are there."""
-    starts = range(0, len(tasks), group_size)
-    for start in track(starts, label):
-        name = f"{label}/{start // group_size}"
+    """The records of every task, group by group, from the journal where they are there, or from other shards'."""
+    starts = {f"{label}/{start // group_size}": start for start in range(0, len(tasks), group_size)}
+    for name in track(share(list(starts), journal), label):
         if name not in journal:
-            journal.add(name, run_group(tasks[start : start + group_size]))
+            journal.add(name, run_group(tasks[starts[name] : starts[name] + group_size]))
+    for name in starts:
         yield from journal.records[name]
 
 

@@ -192,6 +192,19 @@ def test_the_cap_equals_vllms_own_thinking_budget(folder, reference):
         assert ids[: len(ours)] == ours or margin < conformance.NEAR, (prompt, budget)
 
 
+@pytest.mark.parametrize(
+    ("heads", "devices", "expected"),
+    [(40, 8, 8), (40, 3, 2), (40, 0, 1), (12, 8, 4), (14, 8, 2), (9, 8, 1), (64, 64, 16)],
+)
+def test_a_model_is_split_over_as_many_devices_as_divide_its_heads(tmp_path, heads, devices, expected):
+    from transformers import Qwen2Config
+
+    from s1_utils.engines.vllm import split_heads
+
+    Qwen2Config(num_attention_heads=heads, num_key_value_heads=1, hidden_size=8 * heads).save_pretrained(tmp_path)
+    assert split_heads(tmp_path, devices) == expected
+
+
 @pytest.mark.vllm
 @needs_vllm
 @quiet

@@ -120,3 +120,33 @@ def test_a_misspelt_parameter_stops_papermill_with_the_nearest_name(tmp_path):
     done = subprocess.run([sys.executable, "-m", *line], cwd=paths.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "unknown parameter 'proflie' (did you mean 'profile'?)" in done.stderr
+
+
+def test_two_shards_of_which_one_is_killed_end_in_the_same_bytes(undisturbed, tmp_path):
+    notebook = "04_sequential_scaling"
+    for done in ("01_collect", "02_filter", "03_sft"):
+        shutil.copytree(undisturbed / "smoke" / done, tmp_path / "smoke" / done)
+    environment = {**os.environ, "S1_RUNS": str(tmp_path), "S1_SHARD_PATIENCE": "5", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "s1_utils.shards", "run", "smoke", notebook, "--shard"]
+    processes = [
+        subprocess.Popen([*command, f"{i}/2"], env=environment, start_new_session=True, stdout=subprocess.PIPE)
+        for i in range(2)
+    ]
+    folders = [tmp_path / "smoke" / notebook / "shards" / str(i) / "smoke" / notebook for i in range(2)]
+    deadline = time.monotonic() + 300
+    while _count_lines(folders[1] / "sft.jsonl") < 2:  # the header and one group
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for pid in [processes[1].pid, *find_descendants(processes[1].pid)]:
+        os.kill(pid, signal.SIGKILL)
+    output, _ = processes[0].communicate(timeout=600)
+    assert processes[0].returncode == 0, output
+    processes[1].communicate(timeout=60)
+    assert not (folders[1] / "manifest.json").exists()
+    merged = [sys.executable, "-m", "s1_utils.shards", "merge", "smoke", notebook]
+    subprocess.run(merged, env=environment, check=True, timeout=60)
+    assert read_outputs(tmp_path, notebook) == read_outputs(undisturbed, notebook)
+    alone = undisturbed / "smoke" / notebook / "sft.jsonl"
+    together = tmp_path / "smoke" / notebook / "sft.jsonl"
+    assert sorted(together.read_bytes().splitlines()) == sorted(alone.read_bytes().splitlines())

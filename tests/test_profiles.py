@@ -13,6 +13,7 @@ TRAINED, SFT, ABLATIONS = {"max_length"}, "03_sft", "06_ablations"
 ONE_GPU = TRAINED | {"optimiser", "processes", "shard"}
 MODEL = {"devices", "parameters", "layers", "hidden", "decode_rate"}
 CARD = MODEL | {"device", "device_gb", "device_flops", "device_usd_per_hour", "solver_rates"}
+GROUPS = {"04_sequential_scaling": {"group_size"}, "05_parallel_scaling": {"group_size"}}  # smaller models: more rows
 DIFFERENCES = {  # from s1-32b, profile apart: a file's parameters
     "s1.1-32b": {
         "01_collect": {"teacher", "teacher_usd"},
@@ -21,11 +22,18 @@ DIFFERENCES = {  # from s1-32b, profile apart: a file's parameters
         ABLATIONS: TRAINED,
         "plan": {"thinking_tokens", "selected_thinking_tokens"},
     },
-    "qwen2.5-7b": {"01_collect": {"model"}, SFT: {"processes"}, ABLATIONS: {"processes", "offload"}, "plan": MODEL},
+    "qwen2.5-7b": {
+        "01_collect": {"model"},
+        SFT: {"processes"},
+        **GROUPS,
+        ABLATIONS: {"processes", "offload"},
+        "plan": MODEL,
+    },
     "qwen2.5-3b": {
         "01_collect": {"model"},
         "02_filter": {"max_train_tokens"},
         SFT: ONE_GPU,
+        **GROUPS,
         ABLATIONS: ONE_GPU | {"offload"},
         "plan": MODEL,
     },
@@ -33,6 +41,7 @@ DIFFERENCES = {  # from s1-32b, profile apart: a file's parameters
         "01_collect": {"model"},
         "02_filter": {"max_train_tokens"},
         SFT: ONE_GPU,
+        **GROUPS,
         ABLATIONS: ONE_GPU | {"offload"},
         "plan": CARD,
     },

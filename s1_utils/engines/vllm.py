@@ -30,7 +30,7 @@ def make_args(
     *,
     dtype: str = "auto",
     max_model_len: int | None = None,
-    tensor_parallel_size: int = 1,
+    tensor_parallel_size: int | None = None,
     pipeline_parallel_size: int = 1,
     data_parallel_size: int = 1,
     executor: str | None = None,
@@ -42,7 +42,8 @@ def make_args(
     """vLLM's AsyncEngineArgs, without starting anything: what `VLLMEngine` takes, checked by vLLM when it starts.
 
     dtype auto: float32 on a CPU, bfloat16 on a GPU. `executor`: mp or ray, None for vLLM's own choice. `concurrency`:
-    how many rows run at a time, over all data-parallel replicas.
+    how many rows run at a time, over all data-parallel replicas. `tensor_parallel_size` None: `split_heads` of the GPUs
+    that this process sees, over those replicas and stages.
     """
     _require_vllm()
     from vllm.engine.arg_utils import AsyncEngineArgs
@@ -51,6 +52,9 @@ def make_args(
     if executor not in (None, "mp", "ray"):
         raise ValueError(f"executor must be mp, ray or None, not {executor!r}.")
     is_cpu = current_platform.is_cpu()
+    if tensor_parallel_size is None:
+        seen = 1 if is_cpu else current_platform.device_count()
+        tensor_parallel_size = split_heads(folder, seen // (pipeline_parallel_size * data_parallel_size))
     options: dict[str, Any] = {"gpu_memory_utilization": gpu_memory_utilization}
     if is_cpu:  # small blocks, as only whole ones are shared; compiling takes longer than small runs
         options = {"kv_cache_memory_bytes": int(cpu_cache_gib * 2**30), "block_size": 32}
@@ -72,6 +76,14 @@ def make_args(
         disable_log_stats=True,
         **options,
     )
+
+
+def split_heads(folder: Path | str, devices: int) -> int:
+    """Over how many of so many devices a model's layers are split: the largest power of two that divides its heads."""
+    from transformers import AutoConfig
+
+    heads = AutoConfig.from_pretrained(str(folder)).num_attention_heads
+    return max(size for size in (1, 2, 4, 8, 16) if size <= max(1, devices) and heads % size == 0)
 
 
 class VLLMEngine:
