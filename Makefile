@@ -3,6 +3,7 @@
 # make test-vllm  the tests of the vLLM and OpenAI engines and of reward servers, in an environment of their own (3 GB)
 # make lab      JupyterLab with the kernel ready
 # make figures  redraw figures/ from figures/data           (make publish: replace them by those of a run)
+# make report   one HTML page of a run: claims, figures, how it was made, its thinking    (PROFILE=…)
 PYTHON  ?= python3
 PROFILE ?= laptop
 VENV    ?= .venv
@@ -18,7 +19,7 @@ TORCH_INDEX     ?= $(if $(NEEDS_CPU_TORCH),--extra-index-url https://download.py
 export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: study ablations test test-all test-vllm lint lab figures publish env clean-runs
+.PHONY: study ablations test test-all test-vllm lint lab figures report publish env clean-runs
 
 study: env
 	$(BIN)/python -m s1_utils.study run $(PROFILE) $(FLAGS)
@@ -46,6 +47,9 @@ lab: env
 
 figures: env
 	$(BIN)/python -m s1_utils.study figures
+
+report: env
+	$(BIN)/python -m s1_utils.page $(PROFILE)
 
 publish: env
 	$(BIN)/python -m s1_utils.study publish $(PROFILE)

@@ -246,7 +246,8 @@ def _locate_older(claim: Claim) -> Claim:
     """Figure 7: the command gives what comes nearest, of another model."""
     if claim.system.startswith("REBASE"):
         more = "{reward_model: tkitsers/Llemma-reward-model, search_width: 16}"
-        command = claim_places.write_papermill(S1, PARALLEL, claim_places.name_run(S1, claim.benchmark), more)
+        run = claim_places.name_run(S1, claim.benchmark, "rebase")
+        command = claim_places.write_search(S1, run, more, claim.benchmark)
     elif claim.system.startswith("majority"):
         command = claim_places.write_study(S1, PARALLEL, claim.benchmark)
     else:

@@ -97,9 +97,23 @@ def write_papermill(profile: str, stage: str, run: str, parameters: str, benchma
     """The line that runs one notebook with some `parameters` (YAML) changed, in a run of its own."""
     folder = f"runs/{run}/{stage}"
     asked = f" -p benchmark {BENCHMARKS[benchmark]}" if benchmark else ""
+    changed = f" -y {shlex.quote(parameters)}" if parameters else ""
     return (
         f"mkdir -p {folder} && papermill notebooks/{stage}.ipynb {folder}/notebook.ipynb "
-        f"-f params/{profile}/{stage}.yaml -p run_name {run}{asked} -y {shlex.quote(parameters)}"
+        f"-f params/{profile}/{stage}.yaml -p run_name {run}{asked}{changed}"
+    )
+
+
+def write_search(profile: str, run: str, parameters: str, benchmark: str) -> str:
+    """The lines that run notebook 5 with some `parameters` changed, in a run of its own on a benchmark.
+
+    Notebook 4 comes first: in a run without it, notebook 5 would take the questions of the profile's.
+    """
+    return " && ".join(
+        (
+            write_papermill(profile, SEQUENTIAL, run, "", benchmark),
+            write_papermill(profile, PARALLEL, run, parameters),
+        )
     )
 
 

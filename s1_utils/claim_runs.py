@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from s1_utils import claim_places, curves, provenance, scaling, slopes, votes
-from s1_utils.claim_places import Place
+from s1_utils.claim_places import SEQUENTIAL, Place
 from s1_utils.claim_rows import Claim
 from s1_utils.claim_rules import Found
 from s1_utils.errors import StudyError
@@ -92,9 +92,8 @@ def _find_in_stage(claim: Claim, place: Place, runs: Path) -> Outcome:
         raise NoValueError(f"no finished run {place.run}/{place.stage}")
     manifest = provenance.read_manifest(folder)
     require_model(claim.model, manifest, runs, run=place.run, profile=claim.profile)
-    asked = manifest["key"]["params"].get("benchmark", "")
-    if claim.n and asked != claim_places.BENCHMARKS[claim.benchmark]:
-        raise NoValueError(f"{place.run}/{place.stage} asked the questions of {asked or 'nothing'}")
+    if claim.n:
+        require_benchmark(claim.benchmark, manifest, runs, run=place.run, profile=claim.profile)
     links = provenance.describe_source(folder, f"{place.table}.parquet")
     table = pd.read_parquet(folder / f"{place.table}.parquet")
     rows = select_rows(table, place)
@@ -145,6 +144,17 @@ def require_model(model: str, manifest: dict[str, Any], runs: Path, *, run: str,
         _require_training(provenance.read_manifest(_find_upstream(runs, run, profile, SFT, "model", inputs)), recipe)
 
 
+def require_benchmark(benchmark: str, manifest: dict[str, Any], runs: Path, *, run: str, profile: str) -> None:
+    """Raises an error unless a stage asked this benchmark's questions; notebook 5 asks those of notebook 4."""
+    key = manifest["key"]
+    if f"{SEQUENTIAL}/tests.parquet" in key["inputs"]:
+        asking = _find_upstream(runs, run, profile, SEQUENTIAL, "tests.parquet", key["inputs"])
+        key = provenance.read_manifest(asking)["key"]
+    asked = key["params"].get("benchmark", "nothing")
+    if asked != claim_places.BENCHMARKS[benchmark]:
+        raise NoValueError(f"{run}/{manifest['key']['stage']} asked the questions of {asked}")
+
+
 def _require_training(manifest: dict[str, Any], recipe: Recipe) -> None:
     chosen = {name: manifest["key"]["params"].get(name) for name in ("subset", "kind")}
     if chosen != {"subset": "s1K", "kind": "s1"}:
@@ -164,7 +174,7 @@ def _find_upstream(runs: Path, run: str, profile: str, stage: str, name: str, in
         is_there = name == "model" or ((folder / name).is_file() and hash_file(folder / name) == recorded)
         if recorded == inputs.get(f"{stage}/{name}") and is_there:
             return folder
-    raise NoValueError(f"whose model it is can't be told: the {stage}/{name} that {run} was made from is gone")
+    raise NoValueError(f"where it comes from can't be told: the {stage}/{name} that {run} was made from is gone")
 
 
 # ------------------------------------------------------------------ measures

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from s1_utils import claim_places, claim_runs, figure_tables, provenance, report, statements
+from s1_utils import claim_runs, figure_tables, provenance, report, statements
 from s1_utils.claim_rules import MISSED, NOT_RUN, REPRODUCED, UNDERPOWERED
 from s1_utils.errors import StudyError
 from s1_utils.statement_tests import FAILS, HOLDS, UNDECIDED, Finding
@@ -36,9 +36,7 @@ def find_outcome(statement: Statement, runs: Path) -> tuple[str, Finding, dict[s
     try:
         manifest = provenance.read_manifest(folder)
         claim_runs.require_model(statements.S1, manifest, runs, run=statement.run, profile=statements.S1)
-        asked = manifest["key"]["params"].get("benchmark", claim_places.BENCHMARKS[statements.ON])
-        if asked != claim_places.BENCHMARKS[statements.ON]:
-            return _skip(f"{statement.run}/{statement.stage} asked the questions of {asked}")
+        claim_runs.require_benchmark(statements.ON, manifest, runs, run=statement.run, profile=statements.S1)
         folders = provenance.find_stages(runs, statement.run, statements.S1, figure_tables.STAGES)
         builders = {name: BUILDERS[name] for name in statement.tables}
         tables, entries = report.collect_sourced(builders, folders, statements.S1)

@@ -23,6 +23,7 @@ from s1_utils.statement_tests import NOT_RUN, Finding, NoCounterpartError, Table
 
 S1, ON = "s1-32b", "AIME24"
 FORCED_RUN, ASKED_RUN = claim_places.name_run(S1, ON), claim_places.name_run(S1, ON, "conditional")
+SEARCH_RUN = claim_places.name_run(S1, ON, "rebase")
 ASKED = "{kinds: [tokens, steps], subsets: [s1K], train_lengths: []}"
 SEARCH = "{reward_model: verifier, search_width: 16}"
 SIX = "waits: [0, 1, 2, 4, 6]"
@@ -192,7 +193,7 @@ STATEMENTS = (
         "statement/rebase-beats-majority", "Figure 7", "REBASE beats majority voting.",
         f"tree search less the majority, paired, at equal thinking tokens: {ABOVE}",
         tests.examine_rebase, ("judged_differences",), PARALLEL,
-        command=claim_places.write_papermill(S1, PARALLEL, FORCED_RUN, SEARCH),
+        run=SEARCH_RUN, command=claim_places.write_search(S1, SEARCH_RUN, SEARCH, ON),
         changed=("rebase", SEARCH),
     ),
     Statement(

@@ -140,6 +140,10 @@ def test_a_point_at_other_thinking_tokens_is_another_point():
 # ------------------------------------------------------------------ commands
 
 
+def batched(values, n):
+    return [values[i : i + n] for i in range(0, len(values), n)]
+
+
 class ParsedError(Exception):
     """Carries what a real parser made of a line."""
 
@@ -182,7 +186,11 @@ def parse_papermill(line):
 def locate_command(line, monkeypatch):
     """(run, stage, its parameters) where a command writes."""
     if "papermill" in line:
-        return parse_papermill(line)
+        *made, last = [" && ".join(pair) for pair in batched(line.split(" && "), 2)]
+        found = parse_papermill(last)
+        for before in made:  # what the last one reads, in its run
+            assert parse_papermill(before)[:2] == (found[0], "04_sequential_scaling")
+        return found
     chosen = parse_line(line, monkeypatch)
     if line.startswith("python -m s1_utils.baselines"):
         return "/".join(chosen.out.parts[1:]), "", chosen
@@ -651,6 +659,23 @@ def test_no_statement_is_reproduced_from_another_model(what, data, runs):
     write_claimed(runs, BY_ID["table-1/s1-32b/aime24"], {"waits": make_tables()["waits"]}, **wrong)
     row = claims.make_ledger(data, runs)[0].set_index("claim_id").loc["statement/wait-helps"]
     assert (row["status"], why in row["why"]) == (NOT_RUN, True)
+
+
+@pytest.mark.parametrize(("asked", "status"), [("aime24", REPRODUCED), ("math500", NOT_RUN)])
+def test_notebook_5_is_of_the_benchmark_that_its_notebook_4_asked(asked, status, data, runs):
+    """In a run without a notebook 4 of its own it would have taken the questions of the profile's."""
+    statement = next(each for each in statements.STATEMENTS if each.claim_id == "statement/sequential-beats-majority")
+    inputs = write_model(runs, "s1-32b")
+    tests = write_stage(
+        runs / (statement.run if asked == "aime24" else "s1-32b") / "04_sequential_scaling",
+        {"tests": pd.DataFrame({"question_id": ["a"]})}, params={"benchmark": asked}, inputs=inputs,
+    )  # fmt: skip
+    inputs["04_sequential_scaling/tests.parquet"] = tests["outputs"]["tests.parquet"]["sha256"]
+    differences = make_tables()["parallel_differences"]
+    write_stage(runs / statement.run / "05_parallel_scaling", {"differences": differences}, inputs=inputs)
+    row = claims.make_ledger(data, runs)[0].set_index("claim_id").loc[statement.claim_id]
+    assert row["status"] == status
+    assert (status == REPRODUCED) or "asked the questions of math500" in row["why"]
 
 
 def test_a_ledger_that_was_edited_can_be_made_again_and_a_table_that_was_can_not(filled, runs):

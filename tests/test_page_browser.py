@@ -6,9 +6,11 @@ none, unless S1_REQUIRE_CHROMIUM is 1.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -413,17 +415,19 @@ def lab(tmp_path):
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
     command += ["--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=secret", f"--ServerApp.root_dir={tmp_path}"]
     with open(tmp_path / "lab.log", "wb") as log:
-        process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             wait_for_server(f"http://127.0.0.1:{port}/api?token=secret", process, tmp_path / "lab.log")
             yield f"http://127.0.0.1:{port}/doc/tree/{{}}?token=secret&reset"
         finally:
             process.terminate()
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            with contextlib.suppress(ProcessLookupError):  # it may wait for a kernel that never came up
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def wait_for_server(address, process, log):
@@ -442,8 +446,8 @@ def test_in_jupyterlab_a_run_cell_shows_the_explorer_and_its_slider_works(browse
     context = browser.new_context()
     tab = context.new_page()
     tab.goto(lab.format("mine.ipynb"))
-    tab.locator(".jp-CodeCell .cm-content").first.click(timeout=90_000)
-    tab.wait_for_selector(".jp-NotebookPanel-toolbar, .jp-Toolbar", timeout=60_000)
+    tab.get_by_text("| Idle").first.wait_for(timeout=120_000)  # its kernel is there
+    tab.locator(".jp-CodeCell .cm-content").first.click()
     tab.keyboard.press("Shift+Enter")
     inner = tab.frame_locator(".jp-OutputArea iframe")
     inner.locator("#explorer-app[data-ready]").wait_for(timeout=120_000)
