@@ -233,7 +233,7 @@ def _complete_local(table: pd.DataFrame, baseline: Baseline) -> pd.DataFrame:
         if baseline.format == WHOLE_TURN and baseline.thinking_markers:
             row["thinking"], row["answer"], _ = split_thinking(row["answer"], tuple(baseline.thinking_markers))
             row["thinking_tokens"] = row["answer_tokens"] = None
-        row |= {"thinking": row["thinking"] or None, "answer": row["answer"] or None}
+        row |= {"thinking": row["thinking"] or None, "answer": row["answer"] or None, "served": baseline.model}
     kept = [{n: v for n, v in row.items() if n not in ("setting", "control", "budget")} for row in rows]
     return complete_rows(kept, table["model"].iloc[0] if rows else "", baseline.max_tokens)
 

@@ -7,9 +7,7 @@ Tests: tests/test_page.py.
 
 from __future__ import annotations
 
-import html
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ import pandas as pd
 
 from s1_utils import paths, study
 from s1_utils.errors import StudyError
+from s1_utils.page_captions import CAPTIONS
 from s1_utils.store import require_columns
 
 FINISHED, STALE, STARTED, MISSING = "finished", "finished, from other inputs", "not finished", "not run"
@@ -174,7 +173,7 @@ def list_figures(run: Run) -> tuple[list[Figure], str]:
         data, source = run.folder / "figures" / "data", "the run's own figures/"
         doubts = _compare_tables(run, data)
     figures = []
-    for name, (function, *_) in plots.FIGURES.items():
+    for name in plots.FIGURES:
         try:
             _, files = plots.read_table(name, data)
         except (OSError, ValueError, LookupError) as error:
@@ -185,11 +184,9 @@ def list_figures(run: Run) -> tuple[list[Figure], str]:
         stems = [Path(file).stem for file in files if (data / file).exists()]
         warnings = [f"The table {stem}.csv {doubts[stem]}." for stem in stems if stem in doubts]
         svg = path.read_text("utf-8")
-        title = re.search(r"<title>([^<]*)</title>", svg)
-        words = html.unescape(title[1]).split(" · ")[0] if title else name.replace("_", " ").capitalize()
         tables = {stem: (data / f"{stem}.csv").read_text("utf-8") for stem in stems}
-        caption = "".join((function.__doc__ or "").strip().splitlines()[:1])
-        figures.append(Figure(name, svg, words, caption, tables, tuple(warnings)))
+        title, caption = CAPTIONS.get(name, (name.replace("_", " ").capitalize(), ""))
+        figures.append(Figure(name, svg, title, caption, tables, tuple(warnings)))
     return figures, source
 
 

@@ -174,13 +174,16 @@ def write_figures(figures: Sequence[Figure], source: str) -> str:
     if not figures:
         return "<p>No figures: notebook 7 draws them once every stage is finished.</p>"
     parts, left_out, room = [f'<p class="soft">From {escape(source)}.</p>'], [], FIGURE_BYTES
-    for figure in figures:
-        image = "data:image/svg+xml;base64," + base64.b64encode(figure.svg.encode("utf-8")).decode("ascii")
-        if len(image) > room:
-            left_out.append(figure.name)
-            continue
-        room -= len(image)
-        parts.append(_write_figure(figure, image))
+    for heading, is_paper in (("The paper's figures", True), ("This study's own", False)):
+        group = [figure for figure in figures if figure.name.startswith("paper_") == is_paper]
+        parts += [f"<h3>{heading}</h3>"] if group else []
+        for figure in group:
+            image = "data:image/svg+xml;base64," + base64.b64encode(figure.svg.encode("utf-8")).decode("ascii")
+            if len(image) > room:
+                left_out.append(figure.name)
+                continue
+            room -= len(image)
+            parts.append(_write_figure(figure, image))
     if left_out:
         parts.append(f"<p>Left out, because the page may not grow larger: {escape(', '.join(left_out))}.</p>")
     return "\n".join(parts)
@@ -188,14 +191,21 @@ def write_figures(figures: Sequence[Figure], source: str) -> str:
 
 def _write_figure(figure: Figure, image: str) -> str:
     warnings = "".join(_warn("Careful.", warning) for warning in figure.warnings)
-    tables = "".join(_write_table(name, text) for name, text in figure.tables.items())
+    tables = "".join(
+        _link_ledger(name) if name in ("ledger", "published") else _write_table(name, text)
+        for name, text in figure.tables.items()
+    )
     title = figure.title if figure.title.endswith(("?", "!", ".")) else f"{figure.title}."
-    alternative = f"Figure: {title} Its numbers are in the table below it."
+    alternative = f"Figure: {title} Its numbers are in its tables, below it."
     return (
         f'<figure id="figure-{escape(figure.name)}"><img alt="{escape(alternative)}" src="{image}" loading="lazy">'
         f"<figcaption><strong>{escape(title)}</strong> {escape(figure.caption)}{warnings}{tables}</figcaption>"
         "</figure>"
     )
+
+
+def _link_ledger(name: str) -> str:
+    return f'<p class="soft">Table: <a href="#published">figures/data/{name}.csv</a>, among the claims.</p>'
 
 
 def _write_table(name: str, text: str) -> str:

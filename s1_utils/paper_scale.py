@@ -4,13 +4,12 @@ Knows the order of the stages, the planners' tables and the ledger's columns; co
 runs nothing. All hours and USD are arithmetic from params/<profile>/plan.yaml: no GPU was used to make or check them.
 Tests: tests/test_paper_scale.py.
 
-    python -m s1_utils.paper_scale s1-32b [--out FILE.md] [--scripts FOLDER] [--shards 16] [--time 24:00:00]
+    python -m s1_utils.paper_scale s1-32b [--out FILE.md] [--scripts FOLDER] [--shards 4] [--time 24:00:00]
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -19,16 +18,15 @@ from typing import Any
 
 import pandas as pd
 
-from s1_utils import memory, memory_advice, params, paths, plan, slurm_scripts
+from s1_utils import memory_advice, params, paths, plan, slurm_scripts
 from s1_utils.card_parts import write_table
 from s1_utils.errors import StudyError
 from s1_utils.scale_claims import IMPOSSIBLE, read_ledger, settle
-from s1_utils.scale_steps import Step, list_steps
+from s1_utils.scale_steps import Step, count_rows, find_split, list_steps
 from s1_utils.store import write_atomically
 
 TIME = re.compile(r"(\d+-)?\d{1,3}(:\d{2}){0,2}")
 SHOWN = 12  # claims named in a cell
-FEW_ROWS = 8  # long rows at a time below which a device's stated rate isn't to be expected
 
 
 # ------------------------------------------------------------------ the page
@@ -97,25 +95,15 @@ def _warn(profile: str, steps: Sequence[Step]) -> list[str]:
 
 
 def describe_cache(profile: str) -> str:
-    """How many tokens one device can keep beside the weights, where that is few rows of the longest thinking; or ""."""
-    from s1_utils.engines.vllm import make_args
-
-    stated, model = plan.read_plan(profile), params.load_profile(params.CollectParams, profile).model
-    known = model.rsplit("/", 1)[-1].lower().removesuffix("-instruct") in memory.PUBLISHED
-    if not stated.device_gb or not known:
+    """Why a process that generates gets several devices; "" where it needs one."""
+    split = find_split(profile)
+    if split == 1:
         return ""
-    shape, sequential = memory.find_shape(model), params.load_profile(params.SequentialParams, profile)
-    share = inspect.signature(make_args).parameters["gpu_memory_utilization"].default
-    left = share * stated.device_gb * memory.GB - plan.PRECISION_BYTES * shape.parameters
-    tokens = left / (2 * plan.PRECISION_BYTES * shape.layers * shape.kv_heads * shape.head_dim)
-    longest = max(*sequential.budgets, sequential.max_thinking)
-    if tokens > FEW_ROWS * longest:
-        return ""
-    room = f"{max(0, tokens):,.0f} tokens of cache, {max(0, tokens) / longest:.1f} rows of {longest:,}"
+    device = plan.read_plan(profile).device
     return (
-        f"The notebooks' `vllm` engine takes one {stated.device}: beside the weights of {model} it has room for about "
-        f"{room} (arithmetic, without what vLLM itself needs). The stated tokens a second are not to be expected "
-        "there: serve the model on several devices and give `engine` its address."
+        f"Beside the model's weights one {device} has room for {count_rows(profile, 1):.1f} rows of the longest "
+        f"thinking, {split} have it for {count_rows(profile, split):.0f} (arithmetic, without what vLLM itself needs). "
+        f"So a process that generates gets {split}, over which vLLM splits the model."
     )
 
 
@@ -154,12 +142,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("profile")
     parser.add_argument("--out", type=Path, help="file for the page; default: print it")
     parser.add_argument("--scripts", type=Path, help="folder for the shell and Slurm files")
-    parser.add_argument("--shards", type=int, default=16, help="processes that share a notebook, at most")
+    parser.add_argument("--shards", type=int, default=0, help="processes that share a notebook; default: by devices")
     parser.add_argument("--time", default="24:00:00", help="of a Slurm job, before it goes back into the queue")
     parser.add_argument("--ledger", type=Path, help="default: figures/data/ledger.csv, if it is there")
     chosen = parser.parse_args(arguments)
-    if chosen.shards < 1 or not TIME.fullmatch(chosen.time):
-        parser.error("--shards is at least 1, and --time is written as Slurm takes it, such as 24:00:00")
+    if chosen.shards < 0 or not TIME.fullmatch(chosen.time):
+        parser.error("--shards is a number of processes, and --time is written as Slurm takes it, such as 24:00:00")
     try:
         _run_command(chosen)
     except StudyError as error:
@@ -192,7 +180,8 @@ def make_scripts(profile: str, steps: Sequence[Step], *, time: str, folder: Path
     """The Slurm files of `steps`."""
     stated, sft = plan.read_plan(profile), params.load_profile(params.SftParams, profile)
     options: dict[str, Any] = {"nodes": max(1, stated.devices // sft.processes), "devices": sft.processes}
-    evaluations = [slurm_scripts.Evaluation(step.benchmark, step.shards) for step in steps if step.shards]
+    evaluations = [slurm_scripts.Evaluation(step.benchmark, step.shards, step.split) for step in steps if step.shards]
+    options["split"] = find_split(profile)
     options["extra"] = [(step.commands[0], step.extra_devices) for step in steps if step.extra_devices]
     return slurm_scripts.write_scripts(profile, evaluations, **options, time=time, folder=folder.name)
 

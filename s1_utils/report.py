@@ -222,8 +222,6 @@ def update_readme(data: Path, readme: Path) -> None:
     }
     for name, table in written.items():
         markers = (f"<!-- {name} -->", f"<!-- /{name} -->")
-        if name == "claims" and markers[0] not in text:
-            continue
         if not all(marker in text for marker in markers):
             raise StudyError(f"{readme} lacks the markers {' '.join(markers)}: put them where the table belongs.")
         before, rest = text.split(markers[0])

@@ -18,7 +18,7 @@ import yaml
 from s1_utils import params, plan, study
 from s1_utils.benchmark_table import BENCHMARKS
 from s1_utils.errors import StudyError
-from s1_utils.scale_steps import Step
+from s1_utils.scale_steps import Step, find_split
 from s1_utils.store import require_columns
 
 LEDGER = ["claim_id", "kind", "profile", "command", "status"]
@@ -97,7 +97,7 @@ def settle(profile: str, steps: Sequence[Step], ledger: pd.DataFrame) -> tuple[l
 def plan_call(call: Call, command: str) -> Step:
     """A step for one command; its costs are the planner's for the parameters as the command changes them."""
     stated = plan.read_plan(call.profile)
-    lines, devices = [], 1
+    lines, devices = [], find_split(call.profile)
     for notebook in call.notebooks:
         model = params.MODELS[study.NOTEBOOKS.index(notebook)]
         chosen: Any = change_params(params.load_profile(model, call.profile), call)

@@ -6,14 +6,16 @@ arithmetic from params/<profile>/plan.yaml. Tests: tests/test_paper_scale.py.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from s1_utils import params, plan, study
+from s1_utils import memory, params, plan, study
 from s1_utils.benchmark_table import BENCHMARKS
 
 SETS = ("math500", "aime24", "gpqa_diamond", "aime25")  # of the paper's tables
+FEW_ROWS = 8  # long rows at a time below which a device's stated rate isn't to be expected
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Step:
     """Commands that belong together and what they cost.
 
     `run`: where they write; `machines`: on what; `hours`: by the clock, there. `shards`: how many processes can share
-    each notebook's groups. `extra_devices`: of one machine, for a command that the ledger asks for besides.
+    each notebook's groups, of `split` devices each. `extra_devices`: of one machine, for a command that the ledger asks
+    for besides.
     """
 
     title: str
@@ -34,11 +37,12 @@ class Step:
     device_hours: float
     usd: float
     shards: tuple[int, ...] = ()
+    split: int = 1
     extra_devices: int = 0
 
 
-def list_steps(profile: str, *, shards: int = 16) -> list[Step]:
-    """All that a profile has to run, in order."""
+def list_steps(profile: str, *, shards: int = 0) -> list[Step]:
+    """All that a profile has to run, in order. `shards`: at most; 0: as many as its devices make."""
     lines, stated = plan.plan_profile(profile), plan.read_plan(profile)
     lines["usd"] += lines["device_hours"] * stated.device_usd_per_hour
     costs = lines.groupby("stage")[["device_hours", "usd"]].sum()
@@ -46,7 +50,7 @@ def list_steps(profile: str, *, shards: int = 16) -> list[Step]:
     ablations = params.load_profile(params.AblationParams, profile)
     judged = ", with a network for the judge" if params.load_profile(params.FilterParams, profile).judge else ""
     node = f"{sft.processes} × {stated.device}"
-    nodes = max(1, stated.devices // sft.processes)
+    nodes, split = max(1, stated.devices // sft.processes), find_split(profile)
     trains = f"{nodes} × {node}" if nodes > 1 else node
     train = [write_command(profile, "03_sft")]
     if nodes * sft.processes > 1:
@@ -61,9 +65,12 @@ def list_steps(profile: str, *, shards: int = 16) -> list[Step]:
 
     return [
         make("Collect", "01_collect", "any, with a network", 1),
-        make("Filter and select", "02_filter", f"1 × {stated.device}{judged}", 1),
+        make("Filter and select", "02_filter", f"{split} × {stated.device}{judged}", split),
         make("Train", "03_sft", trains, nodes * sft.processes, train),
-        *(plan_evaluation(profile, name, shards=shards) for name in list_sets(profile)),
+        *(
+            plan_evaluation(profile, name, shards=shards or max(1, stated.devices // split))
+            for name in list_sets(profile)
+        ),
         make("Ablate", "06_ablations", f"{ablations.processes} × {stated.device}", ablations.processes),
         make("Draw", "07_figures", "any", 1),
     ]
@@ -87,18 +94,45 @@ def plan_evaluation(profile: str, name: str, *, shards: int) -> Step:
     groups = (first.questions / first.group_size, second.questions * second.samples / second.group_size)
     useful = tuple(min(shards, math.ceil(count)) for count in groups)
     benchmark = "" if name == sequential.benchmark else name
-    hours = sum(line.device_hours / count for line, count in zip(lines, useful, strict=True))
+    split = find_split(profile)
+    hours = sum(line.device_hours / count / split for line, count in zip(lines, useful, strict=True))
     total = sum(line.device_hours for line in lines)
     commands = [
         command
         for notebook, count in zip(study.ON_TESTS, useful, strict=True)
         for command in write_shared(profile, notebook, benchmark, count)
     ]
-    machines = f"{' and '.join(map(str, useful))} × {stated.device}"
+    each = f"{split} × {stated.device}" if split > 1 else stated.device
+    machines = f"{' and '.join(map(str, useful))} × {each}"
     usd = total * stated.device_usd_per_hour
     title = f"Evaluate on {name}"
     run = f"{profile}-{benchmark}" if benchmark else profile
-    return Step(title, tuple(study.ON_TESTS), run, benchmark, machines, tuple(commands), hours, total, usd, useful)
+    return Step(
+        title, tuple(study.ON_TESTS), run, benchmark, machines, tuple(commands), hours, total, usd, useful, split
+    )
+
+
+def find_split(profile: str) -> int:
+    """How many devices a process needs, so that beside the model's weights FEW_ROWS of the longest thinking fit."""
+    return next((size for size in (1, 2, 4, 8, 16) if count_rows(profile, size) > FEW_ROWS), 16)
+
+
+def count_rows(profile: str, devices: int) -> float:
+    """Rows of the longest thinking whose cache fits beside the weights, split over devices; without what vLLM needs.
+
+    Infinite where the profile states no device, or its model isn't known.
+    """
+    from s1_utils.engines.vllm import make_args
+
+    stated, model = plan.read_plan(profile), params.load_profile(params.CollectParams, profile).model
+    known = model.rsplit("/", 1)[-1].lower().removesuffix("-instruct") in memory.PUBLISHED
+    if not stated.device_gb or not known:
+        return math.inf
+    shape, sequential = memory.find_shape(model), params.load_profile(params.SequentialParams, profile)
+    share = inspect.signature(make_args).parameters["gpu_memory_utilization"].default
+    left = share * devices * stated.device_gb * memory.GB - plan.PRECISION_BYTES * shape.parameters
+    tokens = left / (2 * plan.PRECISION_BYTES * shape.layers * shape.kv_heads * shape.head_dim)
+    return max(0.0, tokens) / max(*sequential.budgets, sequential.max_thinking)
 
 
 def write_command(profile: str, notebook: str, benchmark: str = "") -> str:

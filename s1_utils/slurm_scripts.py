@@ -114,10 +114,14 @@ export PATH=".venv/bin:$PATH"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A benchmark's notebooks 4 and 5; `benchmark` is empty for the profile's own. `shards` of each notebook."""
+    """A benchmark's notebooks 4 and 5; `benchmark` is empty for the profile's own.
+
+    `shards` of each notebook, of `split` devices each.
+    """
 
     benchmark: str
     shards: Sequence[int]
+    split: int = 1
 
 
 def write_scripts(
@@ -127,10 +131,14 @@ def write_scripts(
     extra: Sequence[tuple[str, int]] = (),
     nodes: int,
     devices: int,
+    split: int,
     time: str,
     folder: str,
 ) -> dict[str, str]:
-    """File name → text. `nodes` of `devices` train, one runs notebook 6; `extra`: lines, and devices of each."""
+    """File name → text. `nodes` of `devices` train, one runs notebook 6; `extra`: lines, and devices of each.
+
+    `split`: devices of notebook 2, whose solvers generate.
+    """
     kinds = {
         "notebook": ("PROFILE NOTEBOOK [BENCHMARK]", NOTEBOOK + RUN, "%j"),
         "evaluate": ("--array=0-15 … PROFILE NOTEBOOK BENCHMARK 16: sixteen shards", NOTEBOOK + SHARD, "%A_%a"),
@@ -141,7 +149,7 @@ def write_scripts(
     for name, (usage, command, log) in kinds.items():
         values = {"usage": f"sbatch {folder}/{name}.sbatch {usage}", "name": f"s1-{name}", "time": time, "log": log}
         scripts[f"{name}.sbatch"] = TOP.format(**values) + GUARD + command
-    lines = _submit_training(profile, nodes=nodes, devices=devices)
+    lines = _submit_training(profile, nodes=nodes, devices=devices, split=split)
     for evaluation in evaluations:
         lines += _submit_evaluation(profile, evaluation)
     lines += _submit_rest(profile, devices=devices, extra=extra)
@@ -161,9 +169,9 @@ def _write_alone(profile: str, notebook: str, benchmark: str = "") -> str:
     return f"python -m s1_utils.study run {profile} --only {notebook}" + (benchmark and f" --benchmark {benchmark}")
 
 
-def _submit_training(profile: str, *, nodes: int, devices: int) -> list[str]:
+def _submit_training(profile: str, *, nodes: int, devices: int, split: int) -> list[str]:
     notebook = f'"$HERE/notebook.sbatch" {profile}'
-    lines = ["", f'filtered=$(submit "$PARTITION" --gpus-per-node=1 {notebook} 02_filter)', "after=$filtered"]
+    lines = ["", f'filtered=$(submit "$PARTITION" --gpus-per-node={split} {notebook} 02_filter)', "after=$filtered"]
     if nodes * devices > 1:
         where = f"--nodes={nodes} --gpus-per-node={devices}"
         launcher = f"params/slurm/sft.sbatch params/{profile}/03_sft.yaml"
@@ -177,7 +185,7 @@ def _submit_evaluation(profile: str, evaluation: Evaluation) -> list[str]:
     lines = ["", f"# {evaluation.benchmark or 'the benchmark of the profile'}", "before=$trained"]
     for notebook, shards in zip(study.ON_TESTS, evaluation.shards, strict=True):
         asked = f"{profile} {notebook} '{evaluation.benchmark}'"
-        array = f'--dependency="afterok:$before" --array=0-{shards - 1} --gpus-per-node=1'
+        array = f'--dependency="afterok:$before" --array=0-{shards - 1} --gpus-per-node={evaluation.split}'
         lines += [
             f'array=$(submit "$PARTITION" {array} "$HERE/evaluate.sbatch" {asked} {shards})',
             f'before=$(submit "$CPU_PARTITION" --dependency="afterany:$array" "$HERE/merge.sbatch" {asked})',

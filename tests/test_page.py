@@ -15,7 +15,18 @@ import page_runs
 import pandas as pd
 import pytest
 
-from s1_utils import explorer, page, page_run, page_sections, page_shell, page_traces, paths, provenance, study
+from s1_utils import (
+    explorer,
+    page,
+    page_captions,
+    page_run,
+    page_sections,
+    page_shell,
+    page_traces,
+    paths,
+    provenance,
+    study,
+)
 from s1_utils.errors import StudyError
 from s1_utils.store import write_table
 
@@ -139,9 +150,28 @@ def test_a_figure_is_an_image_inside_the_page_with_words_and_its_table(run):
     kind, _, data = image["src"].partition(",")
     assert kind == "data:image/svg+xml;base64"
     assert base64.b64decode(data).decode() == (run / "figures" / "funnel.svg").read_text("utf-8")
-    assert "From many to few" in image["alt"]
+    assert image["alt"].startswith("Figure: From collected questions to training data.")
     assert "Table: figures/data/funnel.csv (2 rows)" in Reader(text).text
     assert "selected" in Reader(text).text
+
+
+def test_every_figure_of_the_study_has_words_below_it():
+    from s1_utils import plots
+
+    assert set(plots.FIGURES) <= set(page_captions.CAPTIONS)
+
+
+def test_the_papers_figures_come_first_and_the_ledger_is_linked_rather_than_repeated(run):
+    data = run / "figures" / "data"
+    shutil.copy(paths.ROOT / "figures" / "data" / "published.csv", data)
+    page_runs.make_ledger().to_csv(data / "ledger.csv", index=False)
+    (run / "figures" / "paper_figure1.svg").write_text("<svg/>")
+    text = write(run)
+    names = [attrs["id"] for tag, attrs in Reader(text).elements if tag == "figure"]
+    assert names == ["figure-paper_figure1", "figure-funnel"]
+    figure = re.search(r'<figure id="figure-paper_figure1">.*?</figure>', text, re.DOTALL)[0]
+    assert '<a href="#published">figures/data/published.csv</a>' in figure
+    assert "<table" not in figure
 
 
 def test_how_it_was_run_has_commands_states_and_parameters(run):
