@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import settings
 
 # the same examples for everybody, and no deadline: a red test means a wrong result, never a slow machine
 settings.register_profile("study", derandomize=True, deadline=None)
 settings.load_profile("study")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and so would children
 
 
 @pytest.fixture
