@@ -87,8 +87,8 @@ def write_claims(ledger: pd.DataFrame | None, source: str, *, is_finished: bool,
     note = f"From {'the published ledger, figures/data/ledger.csv' if source == 'published' else source}."
     parts = [
         f"<p>{escape(note)} Each statement of the paper has a test in words (written by people who knew earlier "
-        "runs); the verdict is that of the laptop's own, small experiment. Each published number has a status, which only the "
-        "model that the number belongs to can make “reproduced”.</p>",
+        "runs); the verdict is that of the laptop's own, small experiment. Each published number has a status, which "
+        "only the model that the number belongs to can make “reproduced”.</p>",
         f'<h3 id="statements">Statements: {len(statements)}</h3>',
         f"<p>{escape(', '.join(f'{verdict}: {n}' for verdict, n in verdicts.most_common()))}.</p>" if verdicts else "",
         *(_write_statement(row, is_finished=is_finished) for row in statements),
