@@ -98,7 +98,8 @@ class Setting:
     """One point of a curve: at most `budget` thinking tokens, at most `waits` suppressed ends.
 
     Soft if `extra` and `rank` are given: past the budget the thinking ends at the first position where an end marker
-    is among the `rank` most likely ids, and after `extra` more tokens in any case.
+    is among the `rank` most likely ids and none is forbidden (as right after a wait), and after `extra` more tokens in
+    any case.
     """
 
     control: str

@@ -120,17 +120,20 @@ def find_openings(markers):
 
 
 def write_plainly(world, prefix, limit, least):
-    """Oracle: (ids up to the first end marker to be complete, whether one came); none leaves fewer than `least`."""
-    ids, stops = (), world.markers.end_markers
+    """Oracle: (ids up to the first end marker to be complete, whether one came, where some id was forbidden).
+
+    No marker leaves fewer than `least` ids: the id that would complete it isn't written.
+    """
+    ids, stops, strict = (), world.markers.end_markers, set()
     while len(ids) < limit:
-        for token in (world.next_token(prefix + ids), *range(99)):
-            ended = find_longest_end((*ids, token), stops)
-            if not ended or len(ids) + 1 - len(ended) >= least:
-                break
-        ids += (token,)
-        if ended:
-            return ids[: -len(ended)], True
-    return ids, False
+        ends = {token: find_longest_end((*ids, token), stops) for token in range(world.size)}
+        forbidden = {token for token, end in ends.items() if end and len(ids) + 1 - len(end) < least}
+        if forbidden:
+            strict.add(len(ids))
+        ids += (next(token for token in (world.next_token(prefix + ids), *range(99)) if token not in forbidden),)
+        if ended := ends.get(ids[-1], ()):
+            return ids[: -len(ended)], True, strict
+    return ids, False, strict
 
 
 def think_plainly(world, setting):
@@ -138,11 +141,12 @@ def think_plainly(world, setting):
     thinking, waited = (), 0
     while True:
         start = len(thinking)
-        ids, ended = write_plainly(world, PROMPT + thinking, setting.budget + setting.extra + 9, 1 if waited else 0)
+        limit, least = setting.budget + setting.extra + 9, 1 if waited else 0
+        ids, ended, strict = write_plainly(world, PROMPT + thinking, limit, least)
         thinking += ids
         for at in range(max(start, setting.budget), min(len(thinking), setting.budget + setting.extra)):
             likely = world.sort_ids(PROMPT + thinking[:at])[: setting.rank]
-            if set(likely) & set(find_openings(world.markers)):
+            if set(likely) & set(find_openings(world.markers)) and at - start not in strict:
                 return thinking[:at], "soft"
         if len(thinking) >= setting.budget + setting.extra or not ended:
             return thinking[: setting.budget + setting.extra], "forced"
