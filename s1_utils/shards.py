@@ -1,7 +1,7 @@
 """One notebook's generations shared by many processes, on machines that share a file system: a Slurm array, say.
 
-    python -m s1_utils.shards run s1-32b 04_sequential_scaling --benchmark gpqa_diamond --shard 3/7    in each array task
-    python -m s1_utils.shards merge s1-32b 04_sequential_scaling --benchmark gpqa_diamond              once, after any ended
+    python -m s1_utils.shards run s1-32b 04_sequential_scaling --benchmark gpqa_diamond --shard 3/7   in each task
+    python -m s1_utils.shards merge s1-32b 04_sequential_scaling --benchmark gpqa_diamond    once, when one ended
 
 Every process runs the whole notebook, in a folder of its own, <stage>/shards/<I>. It makes the groups of questions that
 nobody else has taken and sees the others' as they come (`peers`), so that all have all generations in the cells that
